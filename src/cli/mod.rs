@@ -1,0 +1,5 @@
+//! Being built.
+/// Being built.
+pub fn main() -> std::process::ExitCode {
+    std::process::ExitCode::SUCCESS
+}

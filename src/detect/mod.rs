@@ -1,0 +1,50 @@
+//! From pixels to people: 2D keypoints.
+
+use crate::engine::EngineError;
+use crate::fault::{Fault, Severity};
+use crate::frame::{Frame, ImageView};
+use crate::pose::Keypoints2d;
+use crate::skeleton::Skeleton;
+
+/// Finds persons and their keypoints in one picture.
+///
+/// Detectors keep what they need between frames (whom they follow, when they last searched).
+pub trait Detector: Send {
+    /// The skeleton of its keypoints.
+    fn skeleton(&self) -> Skeleton;
+
+    /// Appends every person in the picture to `found`, in pixels of `image`, best first.
+    /// `frame` is where the picture came from (its time, its number); `image` its decoded pixels.
+    ///
+    /// # Errors
+    /// Skippable ones cost this frame's detections only.
+    fn detect(
+        &mut self,
+        frame: &Frame,
+        image: &ImageView<'_>,
+        found: &mut Vec<Keypoints2d>,
+    ) -> Result<(), DetectError>;
+
+    /// One line: which models, on what.
+    fn describe(&self) -> String;
+}
+
+/// Why a picture gave no keypoints.
+#[derive(Debug, thiserror::Error)]
+pub enum DetectError {
+    /// The picture's pixels cannot be used.
+    #[error("picture: {0}")]
+    Picture(String),
+    /// A network failed.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+impl Fault for DetectError {
+    fn severity(&self) -> Severity {
+        match self {
+            Self::Picture(_) => Severity::Skip,
+            Self::Engine(e) => e.severity(),
+        }
+    }
+}

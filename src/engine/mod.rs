@@ -1,0 +1,129 @@
+//! Running networks: the one seam between posewire and whatever computes.
+//!
+//! A [`Backend`] is a way to compute (tract on the CPU; TensorRT on the GPU), an [`Engine`] is one
+//! network loaded by it, a [`ModelSpec`] is what a manifest says about that network. Start with
+//! [`Backend`]; the manifests are in [`spec`].
+
+pub mod catalog;
+pub mod spec;
+pub mod tract;
+
+pub use spec::{ModelKind, ModelSpec};
+
+use crate::fault::{Fault, Severity};
+
+/// A tensor that an engine reads: row-major `f32`.
+#[derive(Clone, Copy, Debug)]
+pub struct TensorRef<'a> {
+    /// Sizes, outermost first.
+    pub shape: &'a [usize],
+    /// As many values as the sizes' product.
+    pub data: &'a [f32],
+}
+
+/// A tensor that an engine writes: row-major `f32`.
+#[derive(Debug)]
+pub struct TensorMut<'a> {
+    /// Sizes, outermost first.
+    pub shape: &'a [usize],
+    /// As many values as the sizes' product.
+    pub data: &'a mut [f32],
+}
+
+/// Arithmetic that a network is run in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Precision {
+    /// 32-bit floating point.
+    F32,
+    /// 16-bit floating point.
+    F16,
+    /// 8-bit integers where the model's manifest allows it.
+    I8,
+}
+
+/// A way to compute.
+pub trait Backend: Sync {
+    /// Its name in configurations, packets and logs.
+    fn name(&self) -> &'static str;
+
+    /// Can it run on this machine?
+    ///
+    /// # Errors
+    /// Says why not.
+    fn check(&self) -> Result<(), EngineError>;
+
+    /// Loads a network for a fixed `batch` size.
+    ///
+    /// # Errors
+    /// If the file is not the network that its manifest describes, or cannot run here.
+    fn load(
+        &self,
+        model: &ModelSpec,
+        precision: Precision,
+        batch: usize,
+    ) -> Result<Box<dyn Engine>, EngineError>;
+}
+
+/// One network, loaded and ready.
+pub trait Engine: Send {
+    /// Inputs and outputs with their shapes at the loaded batch size, in the manifest's order.
+    fn signature(&self) -> &Signature;
+
+    /// Computes `outputs` from `inputs`, both in the signature's order.
+    ///
+    /// # Errors
+    /// If shapes differ from the signature, or the computation fails.
+    fn run(
+        &mut self,
+        inputs: &[TensorRef<'_>],
+        outputs: &mut [TensorMut<'_>],
+    ) -> Result<(), EngineError>;
+}
+
+/// Names and shapes of an engine's tensors.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signature {
+    /// (name, shape) of each input.
+    pub inputs: Vec<(String, Vec<usize>)>,
+    /// (name, shape) of each output.
+    pub outputs: Vec<(String, Vec<usize>)>,
+}
+
+/// Why a network cannot be loaded or run.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The manifest or the network's file cannot be read, is not what its manifest says, or is
+    /// not a network.
+    #[error("model {model}: {problem}")]
+    Model {
+        /// The model's name.
+        model: String,
+        /// What is wrong with it, and what to do.
+        problem: String,
+    },
+    /// This machine cannot run the backend.
+    #[error("backend {backend} cannot be used: {problem}")]
+    Unavailable {
+        /// The backend's name.
+        backend: &'static str,
+        /// Why, and what to do.
+        problem: String,
+    },
+    /// One call failed.
+    #[error("model {model}: running failed: {problem}")]
+    Run {
+        /// The model's name.
+        model: String,
+        /// What happened.
+        problem: String,
+    },
+}
+
+impl Fault for EngineError {
+    fn severity(&self) -> Severity {
+        match self {
+            Self::Model { .. } | Self::Unavailable { .. } => Severity::Fatal,
+            Self::Run { .. } => Severity::Skip,
+        }
+    }
+}

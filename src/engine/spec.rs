@@ -1,0 +1,5 @@
+//! Being built.
+/// Being built.
+pub struct ModelSpec;
+/// Being built.
+pub struct ModelKind;

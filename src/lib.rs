@@ -1,0 +1,53 @@
+//! **posewire**: a camera becomes a 3D human-pose sensor.
+//!
+//! A frame enters at the bottom of [`capture`], becomes 2D keypoints in [`detect`], keeps its
+//! identity in [`track`], waits in a time-resampled window and is lifted to 3D in [`lift`], and
+//! leaves as packets through [`publish`]. To follow that way in code, open three files:
+//! `main.rs` (what can be asked), [`runtime`] (who runs, on which thread) and [`pipeline`]
+//! (what happens to a frame).
+//!
+//! # Layers, from top to bottom
+//!
+//! | layer | rooms |
+//! |---|---|
+//! | what can be asked | [`cli`] |
+//! | who runs | [`runtime`] (every thread and queue), [`service`] (signals), [`config`] |
+//! | what happens to a frame | [`pipeline`]: no threads, no I/O |
+//! | stages | [`capture`], [`detect`], [`track`], [`lift`], [`publish`] |
+//! | machinery | [`engine`] (networks), [`wire`] (packets to bytes), [`frame`] (pixels) |
+//! | ground | [`pose`], [`skeleton`], [`camera`], [`time`], [`handoff`], [`fault`], [`stats`] |
+//!
+//! Dependencies point strictly downward and the rooms of one row never import each other;
+//! `tests/layering.rs` reads the `use` lines and fails on any other arrow.
+//!
+//! # Conventions
+//!
+//! Pixels: x right, y down, the centre of the top-left pixel is (0, 0). Camera frame: x right,
+//! y down, z forward, metres. Times are [`time::Timestamp`]s in nanoseconds; which clock they
+//! belong to is [`frame::Timebase`].
+
+pub mod cli;
+
+pub mod config;
+pub mod runtime;
+pub mod service;
+
+pub mod pipeline;
+
+pub mod capture;
+pub mod detect;
+pub mod lift;
+pub mod publish;
+pub mod track;
+
+pub mod engine;
+pub mod frame;
+pub mod wire;
+
+pub mod camera;
+pub mod fault;
+pub mod handoff;
+pub mod pose;
+pub mod skeleton;
+pub mod stats;
+pub mod time;
