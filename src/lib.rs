@@ -14,7 +14,7 @@
 //! | who runs | [`runtime`] (every thread and queue), [`service`] (signals), [`config`] |
 //! | what happens to a frame | [`pipeline`]: no threads, no I/O |
 //! | stages | [`capture`], [`detect`], [`track`], [`lift`], [`publish`] |
-//! | machinery | [`engine`] (networks), [`wire`] (packets to bytes), [`frame`] (pixels) |
+//! | machinery | [`engine`] (networks), [`wire`] (packets to bytes), [`decode`] (JPEG), [`frame`] (pixels) |
 //! | ground | [`pose`], [`skeleton`], [`camera`], [`time`], [`handoff`], [`fault`], [`stats`] |
 //!
 //! Dependencies point strictly downward and the rooms of one row never import each other;
@@ -40,9 +40,11 @@ pub mod lift;
 pub mod publish;
 pub mod track;
 
+pub mod decode;
 pub mod engine;
-pub mod frame;
 pub mod wire;
+
+pub mod frame;
 
 pub mod camera;
 pub mod fault;

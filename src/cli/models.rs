@@ -17,7 +17,7 @@ pub(super) struct Models {
 pub(super) fn models(args: &Models) -> Result<(), Failure> {
     let catalog = match &args.models {
         Some(dir) => Catalog::with_dir(dir).map_err(|e| Failure::config(&e))?,
-        None => Catalog::embedded(),
+        None => Catalog::embedded().map_err(|e| Failure::config(&e))?,
     };
     for model in catalog.models() {
         let commercial = if model.commercial { "" } else { " (no commercial use)" };

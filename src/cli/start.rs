@@ -28,7 +28,7 @@ pub(super) struct Prepared {
 pub(super) fn catalog(plan: &Plan) -> Result<Catalog, Failure> {
     match &plan.models.dir {
         Some(dir) => Catalog::with_dir(dir).map_err(|e| Failure::config(&e)),
-        None => Ok(Catalog::embedded()),
+        None => Catalog::embedded().map_err(|e| Failure::config(&e)),
     }
 }
 
