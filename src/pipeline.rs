@@ -157,6 +157,7 @@ impl Pipeline {
         } else {
             coded
         };
+        let image_size = (image.width, image.height);
         let decoded = self.clock.now();
 
         self.found.clear();
@@ -170,7 +171,7 @@ impl Pipeline {
             self.lifter.retain(|_| false);
         }
         self.last = Some(frame.captured);
-        let (width, height) = (image.width, image.height);
+        let (width, height) = image_size;
         let camera = match self.camera {
             Some(c) if (c.width, c.height) == (width, height) => c,
             _ => *self.camera.insert(self.geometry.at(width, height)),
@@ -192,7 +193,7 @@ impl Pipeline {
                 detected,
                 lifted: self.clock.now(),
             },
-            image_size: (width, height),
+            image_size,
             persons,
             model: self.model,
         })

@@ -8,10 +8,10 @@ use crate::detect::Detector;
 use crate::detect::topdown::TopDown;
 use crate::engine::catalog::Catalog;
 use crate::engine::{self, Backend, ModelKind, Precision};
-use crate::fault::Fault;
 use crate::lift::Lifter;
 use crate::pipeline::Pipeline;
-use crate::publish::{self, Publisher};
+use crate::publish::{self, PublishSettings, Publisher};
+use crate::wire::{EngineId, PrecisionId};
 use crate::time::{Clock, MonotonicClock};
 use crate::track::Tracker;
 
@@ -66,10 +66,16 @@ pub(super) fn prepare(
     let tracker = Tracker::new(plan.tracker);
     let pipeline = Pipeline::new(detector, tracker, lifter, plan.geometry, clock.clone(), id)
         .map_err(|e| Failure::config(&e))?;
+    let settings = PublishSettings {
+        engine: EngineId::Tract,
+        precision: PrecisionId::F32,
+        clock: clock.clone(),
+        ..PublishSettings::default()
+    };
     let publishers = plan
         .publish
         .iter()
-        .map(|uri| publish::open(uri, clock.clone()).map_err(|e| failure(&e)))
+        .map(|uri| publish::open(uri, &settings).map_err(|e| Failure::config(&e)))
         .collect::<Result<Vec<_>, _>>()?;
     log::info!("models: {}", pipeline.describe());
     log::info!("backend: {why}");
@@ -77,8 +83,4 @@ pub(super) fn prepare(
         log::info!("publishing to {}", publisher.describe());
     }
     Ok(Prepared { pipeline, publishers, clock, backend: backend.name().to_owned() })
-}
-
-fn failure(error: &(impl Fault + 'static)) -> Failure {
-    Failure::config(error)
 }

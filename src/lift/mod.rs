@@ -191,7 +191,7 @@ impl Lifter {
     /// # Errors
     /// If the network fails.
     pub fn lift(&mut self, track: TrackId, at: Timestamp) -> Result<Option<Pose3d>, LiftError> {
-        let Some((_, window)) = self.windows.iter().find(|(id, _)| *id == track) else {
+        let Some((_, window)) = self.windows.iter_mut().find(|(id, _)| *id == track) else {
             return Ok(None);
         };
         window.resample(at, self.spec.rate_hz, &mut self.slots);

@@ -7,7 +7,6 @@
 
 use ringbuf::LocalRb;
 use ringbuf::storage::Heap;
-use ringbuf::traits::{Consumer, Observer, RingBuffer};
 
 use crate::camera::Intrinsics;
 use crate::pose::Keypoints2d;
@@ -70,8 +69,14 @@ impl Window {
     }
 
     /// The time of the newest observation.
-    pub fn newest(&self) -> Option<Timestamp> {
-        self.observations.last().map(|o| o.time)
+    pub fn newest(&mut self) -> Option<Timestamp> {
+        self.history().newest(0).map(|o| o.time)
+    }
+
+    // ringbuf gives read access to its owner, not to who merely looks: hence `&mut`.
+    fn history(&mut self) -> History<'_> {
+        let (old, new) = self.observations.as_slices();
+        History { old, new }
     }
 
     /// Appends what was seen at `time`. Observations must come in the order of time: one that is
@@ -91,12 +96,12 @@ impl Window {
             Ray { direction, confidence: p.confidence.min(1.0) }
         });
         let seen = Observation { time, rays };
-        let crowded = match self.from_newest(1) {
-            Some(second) => {
-                let newest = self.newest().unwrap_or(time);
-                newest.secs_since(second.time) < 1.0 / MAX_RATE_HZ - EPSILON_S
+        let history = self.history();
+        let crowded = match (history.newest(0), history.newest(1)) {
+            (Some(last), Some(before)) => {
+                last.time.secs_since(before.time) < 1.0 / MAX_RATE_HZ - EPSILON_S
             }
-            None => false,
+            _ => false,
         };
         // The newest observation is always kept: it is slot 0. So thinning replaces the last one.
         match (crowded, self.observations.as_mut_slices()) {
@@ -108,20 +113,13 @@ impl Window {
         true
     }
 
-    /// The observation `n` places before the newest.
-    fn from_newest(&self, n: usize) -> Option<&Observation> {
-        let index = self.observations.occupied_len().checked_sub(n + 1)?;
-        let (old, new) = self.observations.as_slices();
-        if index < old.len() { old.get(index) } else { new.get(index - old.len()) }
-    }
-
     /// Fills `slots`, newest first: slot `i` is what was seen at `at - i / rate_hz`, or missing.
     ///
     /// `at` is normally the newest observation's time. If it is later (the person is not seen just
     /// now) the slots beyond the newest observation are missing. Before the oldest observation
     /// the oldest is repeated, so that a new person has a full window at once.
-    pub fn resample(&self, at: Timestamp, rate_hz: f64, slots: &mut [Rays]) {
-        let count = self.observations.occupied_len();
+    pub fn resample(&mut self, at: Timestamp, rate_hz: f64, slots: &mut [Rays]) {
+        let history = self.history();
         // Index, counted back from the newest, of the observation at or after the slot.
         let mut after = 0;
         for (i, slot) in slots.iter_mut().enumerate() {
@@ -130,10 +128,10 @@ impl Window {
             let age = i as f64 / rate_hz;
             let offset = |o: &Observation| o.time.secs_since(at) + age;
             // Positive: the observation is later than the slot.
-            while after + 1 < count && self.from_newest(after + 1).is_some_and(|o| offset(o) >= -EPSILON_S) {
+            while history.newest(after + 1).is_some_and(|o| offset(o) >= -EPSILON_S) {
                 after += 1;
             }
-            let Some(b) = self.from_newest(after) else { continue };
+            let Some(b) = history.newest(after) else { continue };
             let to_b = offset(b);
             if to_b < -EPSILON_S {
                 // The slot is later than the newest observation.
@@ -142,8 +140,25 @@ impl Window {
                 }
                 continue;
             }
-            let a = if to_b <= EPSILON_S { b } else { self.from_newest(after + 1).unwrap_or(b) };
+            let a = if to_b <= EPSILON_S { b } else { history.newest(after + 1).unwrap_or(b) };
             *slot = between(a, b, -offset(a), to_b);
+        }
+    }
+}
+
+/// A ring's observations in the order of time: first all of `old`, then all of `new`.
+#[derive(Clone, Copy)]
+struct History<'a> {
+    old: &'a [Observation],
+    new: &'a [Observation],
+}
+
+impl<'a> History<'a> {
+    /// The observation `n` places before the newest.
+    fn newest(self, n: usize) -> Option<&'a Observation> {
+        match n.checked_sub(self.new.len()) {
+            None => self.new.get(self.new.len() - 1 - n),
+            Some(n) => self.old.get(self.old.len().checked_sub(n + 1)?),
         }
     }
 }
@@ -204,7 +219,7 @@ mod tests {
     }
 
     /// Pixels of joint 0 in a window of `n` slots at 10 Hz, newest first.
-    fn resampled(w: &Window, t: f64, n: usize) -> Vec<Option<f32>> {
+    fn resampled(w: &mut Window, t: f64, n: usize) -> Vec<Option<f32>> {
         let mut slots = vec![[Ray::default(); JOINTS]; n];
         w.resample(at(t), 10.0, &mut slots);
         slots.iter().map(|s| pixel(s[0])).collect()
@@ -228,14 +243,14 @@ mod tests {
             assert!(w.observe(at(f64::from(i) * 0.125), &seen(i as f32 * 10.0), &camera()));
         }
         let wanted = [Some(40.0), Some(32.0), Some(24.0), Some(16.0), Some(8.0)];
-        assert_near(&resampled(&w, 0.5, 5), &wanted);
+        assert_near(&resampled(&mut w, 0.5, 5), &wanted);
     }
 
     #[test]
     fn a_new_person_has_a_full_window_of_the_first_observation() {
         let mut w = Window::new(4, 10.0);
         w.observe(at(3.0), &seen(7.0), &camera());
-        assert_near(&resampled(&w, 3.0, 4), &[Some(7.0); 4]);
+        assert_near(&resampled(&mut w, 3.0, 4), &[Some(7.0); 4]);
     }
 
     #[test]
@@ -246,7 +261,7 @@ mod tests {
         }
         let wanted =
             [Some(6.0), Some(5.0), None, None, None, Some(1.0), Some(0.0), Some(0.0)];
-        assert_near(&resampled(&w, 0.6, 8), &wanted);
+        assert_near(&resampled(&mut w, 0.6, 8), &wanted);
     }
 
     #[test]
@@ -254,7 +269,7 @@ mod tests {
         let mut w = Window::new(4, 10.0);
         w.observe(at(0.0), &seen(0.0), &camera());
         w.observe(at(0.1), &seen(1.0), &camera());
-        assert_near(&resampled(&w, 0.3, 4), &[None, None, Some(1.0), Some(0.0)]);
+        assert_near(&resampled(&mut w, 0.3, 4), &[None, None, Some(1.0), Some(0.0)]);
     }
 
     #[test]
@@ -265,7 +280,7 @@ mod tests {
         w.observe(at(0.0), &seen(3.0), &camera());
         w.observe(at(0.15), &blind, &camera());
         // 50 ms is nearer to the first (seen), 100 ms before 0.2 would be nearer to the second.
-        assert_near(&resampled(&w, 0.15, 2), &[None, Some(3.0)]);
+        assert_near(&resampled(&mut w, 0.15, 2), &[None, Some(3.0)]);
         let mut slots = [[Ray::default(); JOINTS]; 2];
         w.resample(at(0.15), 10.0, &mut slots);
         assert!(slots[0][1].is_present(), "other keypoints are not touched");
@@ -287,7 +302,7 @@ mod tests {
             w.observe(at(f64::from(i) * 1e-3), &seen(i as f32 * 0.1), &camera());
         }
         let wanted: Vec<_> = (0..11).map(|i| Some(300.0 - i as f32 * 10.0)).collect();
-        assert_near(&resampled(&w, 3.0, 11), &wanted);
+        assert_near(&resampled(&mut w, 3.0, 11), &wanted);
     }
 
     #[test]
