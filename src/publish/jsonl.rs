@@ -38,7 +38,7 @@ impl JsonLines {
             out: BufWriter::with_capacity(64 << 10, out),
             numbering: Numbering::new(settings),
             options: PoseOptions {
-                keypoints: settings.keypoints,
+                keypoints: true,
                 degraded: false,
                 engine: settings.engine,
                 precision: settings.precision,

@@ -7,7 +7,8 @@
 //! |---|---|
 //! | `udp://host:port` | the datagrams of `docs/wire.md`; IPv6 in brackets; multicast by its address |
 //! | `udp://…?ttl=1&interface=eth0&dscp=46` | hops, the network to send on (name or IPv4 address), priority |
-//! | `jsonl:-`, `jsonl:PATH` | the same content as JSON lines, to standard output or appended to a file |
+//! | `udp://…?keypoints=yes` | the 2D keypoints, too (153 bytes a person): viewers want them, robots do not |
+//! | `jsonl:-`, `jsonl:PATH` | the same content as JSON lines, with keypoints, to standard output or appended to a file |
 
 mod jsonl;
 mod numbering;
@@ -54,8 +55,6 @@ pub trait Publisher: Send {
 /// What publishers need to know beside the poses.
 #[derive(Clone)]
 pub struct PublishSettings {
-    /// Send the 2D keypoints too (153 bytes a person): viewers want them, robots do not.
-    pub keypoints: bool,
     /// What computes the joints.
     pub engine: EngineId,
     /// In which arithmetic.
@@ -69,7 +68,6 @@ pub struct PublishSettings {
 impl Default for PublishSettings {
     fn default() -> Self {
         Self {
-            keypoints: false,
             engine: EngineId::default(),
             precision: PrecisionId::default(),
             clock_state: ClockState::default(),

@@ -30,6 +30,8 @@ pub struct UdpTarget {
     pub interface: Option<Interface>,
     /// Priority class, 0..=63 (RFC 2474).
     pub dscp: Option<u8>,
+    /// Send the 2D keypoints, too.
+    pub keypoints: bool,
 }
 
 /// A network of this machine.
@@ -42,7 +44,7 @@ pub enum Interface {
 }
 
 impl UdpTarget {
-    /// Understands `udp://host:port?ttl=…&interface=…&dscp=…`; asks the resolver if the host is
+    /// Understands `udp://host:port?ttl=…&interface=…&dscp=…&keypoints=…`; asks the resolver if the host is
     /// a name.
     ///
     /// # Errors
@@ -68,8 +70,13 @@ impl UdpTarget {
         if host.is_empty() {
             return Err(format!("the host is missing: {FORM}"));
         }
-        let mut target =
-            Self { address: resolve(host, port)?, ttl: None, interface: None, dscp: None };
+        let mut target = Self {
+            address: resolve(host, port)?,
+            ttl: None,
+            interface: None,
+            dscp: None,
+            keypoints: false,
+        };
         for pair in query.split('&').filter(|p| !p.is_empty()) {
             target.set(pair)?;
         }
@@ -88,6 +95,13 @@ impl UdpTarget {
                 let dscp = value.parse().ok().filter(|&d: &u8| d < 64);
                 self.dscp = Some(dscp.ok_or("dscp must be a number from 0 to 63")?);
             }
+            "keypoints" => {
+                self.keypoints = match value {
+                    "yes" => true,
+                    "no" => false,
+                    _ => return Err("keypoints must be yes or no".into()),
+                }
+            }
             "interface" if !value.is_empty() => {
                 self.interface = Some(match value.parse() {
                     Ok(address) => Interface::Address(address),
@@ -95,7 +109,9 @@ impl UdpTarget {
                 });
             }
             "interface" => return Err("interface must be a name or an IPv4 address".into()),
-            _ => return Err(format!("{key:?} is not known: use ttl, interface or dscp")),
+            _ => {
+                return Err(format!("{key:?} is not known: use keypoints, ttl, interface or dscp"));
+            }
         }
         Ok(())
     }
@@ -177,7 +193,7 @@ impl UdpPublisher {
             address: target.address.into(),
             numbering: Numbering::new(settings),
             options: PoseOptions {
-                keypoints: settings.keypoints,
+                keypoints: target.keypoints,
                 degraded: false,
                 engine: settings.engine,
                 precision: settings.precision,
@@ -456,6 +472,7 @@ mod tests {
             ("udp://127.0.0.1:1?ttl=0", "1 to 255"),
             ("udp://127.0.0.1:1?dscp=64", "0 to 63"),
             ("udp://127.0.0.1:1?colour=red", "ttl, interface or dscp"),
+            ("udp://127.0.0.1:1?keypoints=1", "yes or no"),
             ("udp://127.0.0.1:1?interface=", "name or an IPv4 address"),
             ("udp://239.1.1.1:1?interface=nosuch0", "interface"),
             ("udp://[ff02::1]:1?interface=nosuch0", "ip link"),

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use arrayvec::ArrayVec;
 
-use super::tests::{datagrams, frame, header, reseal};
+use super::samples::{datagrams, frame, header, reseal};
 use super::*;
 use crate::fault::Severity;
 use crate::time::Timestamp;

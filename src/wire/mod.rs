@@ -21,6 +21,8 @@ mod stream;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
+pub(crate) mod samples;
+#[cfg(test)]
 mod stream_tests;
 #[cfg(test)]
 mod tests;

@@ -169,7 +169,7 @@ pub struct PoseMessage {
     pub engine: EngineId,
     /// In which arithmetic.
     pub precision: PrecisionId,
-    /// CRC-32 of the lifter's weights.
+    /// Which weights the lifter has: the first four bytes of their SHA-256, big-endian.
     pub model: u32,
     /// Picture size in pixels; 65,535 stands for anything larger.
     pub image_size: (u16, u16),

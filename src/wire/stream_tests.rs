@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::tests::{datagrams, frame, pose_of};
+use super::samples::{datagrams, frame, pose_of};
 use super::{Arrival, Assembler, PoseOptions, Sequencer, Tally, decode};
 
 fn tally(packets: impl IntoIterator<Item = u32>) -> Tally {

@@ -1,6 +1,8 @@
 //! `posewire listen`: what arrives on the wire, as text or JSON, and what was lost on the way.
 
 mod statistics;
+#[cfg(test)]
+mod tests;
 mod text;
 
 use std::io::{self, BufWriter, ErrorKind, Write};
@@ -12,7 +14,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, Socket, Type};
 
-use crate::fault::{Fault, Severity};
+use super::Failure;
 use crate::publish::udp::{Interface, UdpTarget, interface_index};
 use crate::time::{Clock, MonotonicClock};
 use crate::wire::json::Line;
@@ -26,31 +28,31 @@ const TICK: Duration = Duration::from_millis(100);
 
 /// Receives and shows poses.
 #[derive(clap::Args, Clone, Debug)]
-pub struct Listen {
+pub(super) struct Listen {
     /// The address that the sender was given: udp://127.0.0.1:7777, udp://0.0.0.0:7777 for
     /// every network, or a multicast group such as udp://239.1.2.3:7777?interface=eth0
     #[arg(default_value = "udp://127.0.0.1:7777")]
-    pub uri: String,
+    uri: String,
     /// What to write to standard output; everything else goes to standard error
     #[arg(long, value_enum, default_value = "text")]
-    pub format: Format,
+    format: Format,
     /// End after so many pose messages
     #[arg(long, value_name = "N")]
-    pub count: Option<u64>,
+    count: Option<u64>,
     /// End after so many seconds
     #[arg(long, value_name = "S")]
-    pub seconds: Option<f64>,
+    seconds: Option<f64>,
     /// Statistics every second instead of the poses
     #[arg(long)]
-    pub stats: bool,
+    stats: bool,
     /// All joints, not only head, hands and feet
     #[arg(short, long)]
-    pub verbose: bool,
+    verbose: bool,
 }
 
 /// How poses are written.
 #[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
+pub(super) enum Format {
     /// A line a person.
     Text,
     /// A line a message, with every field; the last line holds the statistics.
@@ -59,7 +61,7 @@ pub enum Format {
 
 /// Why listening is not possible.
 #[derive(Debug, thiserror::Error)]
-pub enum ListenError {
+enum ListenError {
     /// The URI cannot be used.
     #[error("cannot listen on {uri}: {problem}")]
     Uri {
@@ -93,18 +95,14 @@ pub enum ListenError {
     Output(#[source] io::Error),
 }
 
-impl Fault for ListenError {
-    fn severity(&self) -> Severity {
-        Severity::Fatal
-    }
-}
-
 /// Listens until the count, the time or a signal (SIGINT, SIGTERM) ends it, then writes the
 /// statistics.
-///
-/// # Errors
-/// See [`ListenError`]. A reader of standard output that goes away is a normal end.
-pub fn listen(args: &Listen) -> Result<(), ListenError> {
+pub(super) fn listen(args: &Listen) -> Result<(), Failure> {
+    receive(args).map_err(|e| Failure::config(&e))
+}
+
+/// A reader of standard output that goes away is a normal end.
+fn receive(args: &Listen) -> Result<(), ListenError> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         signal_hook::flag::register(signal, stop.clone()).map_err(|cause| ListenError::Socket {
