@@ -14,8 +14,13 @@
 //! | who runs | [`runtime`] (every thread and queue), [`service`] (signals), [`config`] |
 //! | what happens to a frame | [`pipeline`]: no threads, no I/O |
 //! | stages | [`capture`], [`detect`], [`track`], [`lift`], [`publish`] |
+<<<<<<< HEAD
 //! | machinery | [`engine`] (networks), [`wire`] (packets to bytes), [`decode`] (JPEG), [`frame`] (pixels) |
 //! | ground | [`pose`], [`skeleton`], [`camera`], [`time`], [`handoff`], [`fault`], [`stats`] |
+=======
+//! | machinery | [`engine`] (networks), [`wire`] (packets to bytes), [`frame`] (pixels), [`figure`] (the demo's human) |
+//! | ground | [`pose`], [`metrics`], [`skeleton`], [`camera`], [`time`], [`handoff`], [`fault`], [`stats`] |
+>>>>>>> demo
 //!
 //! Dependencies point strictly downward and the rooms of one row never import each other;
 //! `tests/layering.rs` reads the `use` lines and fails on any other arrow.
@@ -42,6 +47,7 @@ pub mod track;
 
 pub mod decode;
 pub mod engine;
+pub mod figure;
 pub mod wire;
 
 pub mod frame;
@@ -49,6 +55,7 @@ pub mod frame;
 pub mod camera;
 pub mod fault;
 pub mod handoff;
+pub mod metrics;
 pub mod pose;
 pub mod skeleton;
 pub mod stats;

@@ -3,6 +3,9 @@
 //! A [`FrameSource`] gives frames one after the other; [`open`] makes one from a URI. Sources do
 //! no threading of their own: `runtime` gives each a thread.
 
+pub mod demo;
+pub mod pool;
+
 use std::time::Duration;
 
 use crate::fault::{Fault, Severity};
