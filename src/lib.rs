@@ -14,13 +14,8 @@
 //! | who runs | [`runtime`] (every thread and queue), [`service`] (signals), [`config`] |
 //! | what happens to a frame | [`pipeline`]: no threads, no I/O |
 //! | stages | [`capture`], [`detect`], [`track`], [`lift`], [`publish`] |
-<<<<<<< HEAD
-//! | machinery | [`engine`] (networks), [`wire`] (packets to bytes), [`decode`] (JPEG), [`frame`] (pixels) |
-//! | ground | [`pose`], [`skeleton`], [`camera`], [`time`], [`handoff`], [`fault`], [`stats`] |
-=======
-//! | machinery | [`engine`] (networks), [`wire`] (packets to bytes), [`frame`] (pixels), [`figure`] (the demo's human) |
-//! | ground | [`pose`], [`metrics`], [`skeleton`], [`camera`], [`time`], [`handoff`], [`fault`], [`stats`] |
->>>>>>> demo
+//! | machinery | [`engine`] (networks), [`wire`] (packets to bytes), [`decode`] (JPEG), [`figure`] (the demo's human), [`frame`] (pixels) |
+//! | ground | [`pose`], [`camera`], [`fault`], [`metrics`], [`skeleton`], [`time`], [`handoff`], [`stats`] |
 //!
 //! Dependencies point strictly downward and the rooms of one row never import each other;
 //! `tests/layering.rs` reads the `use` lines and fails on any other arrow.
