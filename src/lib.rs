@@ -14,6 +14,7 @@
 //! | who runs | [`runtime`] (every thread and queue), [`service`] (signals), [`config`] |
 //! | what happens to a frame | [`pipeline`]: no threads, no I/O |
 //! | stages | [`capture`], [`detect`], [`track`], [`lift`], [`publish`] |
+//! | decoding | [`decode`]: compressed frames to pixels |
 //! | machinery | [`engine`] (networks), [`wire`] (packets to bytes), [`frame`] (pixels), [`figure`] (the demo's human) |
 //! | ground | [`pose`], [`metrics`], [`skeleton`], [`camera`], [`time`], [`handoff`], [`fault`], [`stats`] |
 //!
@@ -39,6 +40,8 @@ pub mod detect;
 pub mod lift;
 pub mod publish;
 pub mod track;
+
+pub mod decode;
 
 pub mod engine;
 pub mod figure;
