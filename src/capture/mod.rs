@@ -5,7 +5,7 @@
 //!
 //! | URI | source |
 //! |---|---|
-//! | `demo:` | a figure drawn by ourselves |
+//! | `demo:`, `demo:SECONDS` | a figure drawn by ourselves: [`demo`] |
 //! | `v4l2:/dev/video0`, `/dev/video0`, `/dev/v4l/by-id/...` | a camera: [`v4l2`] |
 //! | a directory, a file | a recording: [`clip`] |
 //! | `rtsp://...`, `http://...` | a stream that ffmpeg can play: [`clip`] |
@@ -139,7 +139,8 @@ fn open_with(
         return Err(unusable(format!("a rate of {rate} fps: it must be 0.001 to 1000")));
     }
     let recording: Box<dyn FrameSource> = match Location::of(uri) {
-        Location::Demo => Box::new(demo::Demo::open(options)?),
+        // Draws nothing that is not due: it paces itself.
+        Location::Demo => return Ok(Box::new(demo::DemoSource::open(uri, options)?)),
         // A camera runs at its own speed as it is.
         Location::Camera(path, query) => {
             return Ok(Box::new(v4l2::Camera::open(uri, path, query, options)?));

@@ -2,8 +2,8 @@
 //!
 //! It does not look at the pixels. It asks the drawn figure where it was when the frame was taken
 //! and answers like a detector: jittering, unsure of what is hidden, now and then blind. The
-//! magnitudes are those of a small top-down network on people of this size: about 1.5 % of the
-//! torso where a joint is in plain view, several times that where it is hidden.
+//! magnitudes are those of a small top-down network on these very pictures (PP-TinyPose): 3 % of the
+//! torso, as median, where a joint is in plain view; a hidden one is a guess, 11 %.
 
 use crate::camera::Intrinsics;
 use crate::figure::Figure;
@@ -19,7 +19,7 @@ use super::{DetectError, Detector};
 /// networks err in the same direction while the picture hardly changes.
 const CARRY: f64 = 0.82;
 /// Jitter of a visible joint, as a share of COCO's annotation spread for it.
-const VISIBLE: f64 = 0.30;
+const VISIBLE: f64 = 0.26;
 /// The same for a hidden joint.
 const HIDDEN: f64 = 1.1;
 /// Chance per frame that one joint is missed: in view, hidden.
@@ -182,6 +182,7 @@ mod tests {
             median(it.filter(|(_, v)| **v == vis).map(|(e, _)| *e).collect())
         };
         let (clear, hidden) = (pick(true), pick(false));
+        println!("median error: {clear:.4} of the torso in view, {hidden:.4} hidden");
         assert!((0.005..0.05).contains(&clear), "{clear} of the torso");
         assert!(hidden > 2.0 * clear, "{hidden} against {clear}");
     }

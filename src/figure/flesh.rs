@@ -232,7 +232,7 @@ fn trunk(pose: &Pose, k: f64, out: &mut Solids) {
     cone(shirt, (chest(0.005, 0.0, -0.075), 0.152), ribs, c.forward, 0.70);
     let waist = (p.point(mix(spine, pelvis, 0.35), 0.018 * k, 0.0, 0.0), 0.138);
     cone(shirt, ribs, waist, c.forward, 0.72);
-    cone(shirt, waist, (hips(0.002, 0.0, 0.040), 0.166), p.forward, 0.76);
+    cone(shirt, waist, (hips(0.004, 0.0, 0.095), 0.148), p.forward, 0.76);
     for s in [1.0, -1.0] {
         // Breast muscle, collar bone to shoulder, and the slope from the neck.
         let breast = (chest(0.052, s * 0.035, -0.10), 0.066);
@@ -244,6 +244,8 @@ fn trunk(pose: &Pose, k: f64, out: &mut Solids) {
         let blade = (chest(-0.045, s * 0.085, -0.08), 0.068);
         cone(shirt, blade, (chest(-0.035, s * 0.075, -0.20), 0.060), c.forward, 1.0);
     }
+    let hem = [0.126 * k, 0.172 * k, 0.088 * k];
+    out.push(Solid::ellipsoid(shirt, hips(0.0, 0.0, 0.050), p, hem));
     let seat = [0.118 * k, 0.168 * k, 0.112 * k];
     out.push(Solid::ellipsoid(Stuff::Trousers, hips(0.0, 0.0, -0.005), p, seat));
     for s in [1.0, -1.0] {
@@ -267,7 +269,7 @@ fn arm(pose: &Pose, side: usize, k: f64, out: &mut Solids) {
     cone(Stuff::Skin, (mix(shoulder, arm.elbow, 0.4), 0.049), (arm.elbow, 0.040), 1.0);
     let bulge = (mix(arm.elbow, arm.wrist, 0.24), 0.042);
     cone(Stuff::Skin, (arm.elbow, 0.040), bulge, 1.0);
-    cone(Stuff::Skin, bulge, (arm.wrist, 0.027), 0.9);
+    cone(Stuff::Skin, bulge, (arm.wrist, 0.027), 1.0);
     // The palm lies across the hinge; knuckles halfway to the fingertips.
     let knuckles = mix(arm.wrist, arm.fingers, 0.48);
     cone(Stuff::Skin, (mix(arm.wrist, arm.fingers, 0.06), 0.029), (knuckles, 0.041), 0.42);

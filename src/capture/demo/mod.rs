@@ -71,7 +71,8 @@ impl DemoSource {
                 "a rate of {rate} frames per second cannot be drawn: give 0 < rate <= {MOST_FPS}"
             )));
         }
-        let length = uri.strip_prefix("demo:").unwrap_or(uri);
+        let length = uri.strip_prefix("demo").unwrap_or(uri);
+        let length = length.strip_prefix(':').unwrap_or(length);
         let end = if length.is_empty() {
             u64::MAX
         } else {

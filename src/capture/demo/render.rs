@@ -52,6 +52,8 @@ pub struct Renderer {
     samples: Vec<Sample>,
     sharp: Vec<Rgb>,
     soft: Vec<Rgb>,
+    /// For each line the columns, ends excluded, that differ from the empty room.
+    touched: Vec<(usize, usize)>,
 }
 
 impl Renderer {
@@ -80,6 +82,7 @@ impl Renderer {
             samples,
             sharp,
             soft,
+            touched: vec![(0, 0); height],
         }
     }
 
@@ -115,11 +118,22 @@ impl Renderer {
         let across = all.x1 - all.x0;
         let pixels = across * (all.y1 - all.y0);
         sensor::blur(&self.sharp[..pixels], across, &mut self.soft);
-        // The outermost ring lacks the neighbours that the room's own blur had.
+        // The blur carries each line's change one pixel further, also up and down; the outermost
+        // ring of the rectangle lacks neighbours and is left as it was.
         for y in all.y0 + 1..all.y1 - 1 {
-            let row = &self.soft[(y - all.y0) * across + 2..(y - all.y0 + 1) * across - 2];
-            let at = 2 * (y * width + all.x0 + 2);
-            self.sensor.encode(row, all.x0 + 2, y, &mut out[at..at + 2 * row.len()]);
+            let span = |y: usize| self.touched[y];
+            let near = [span(y - 1), span(y), span(y + 1)].into_iter().filter(|(a, b)| a < b);
+            let (from, to) =
+                near.fold((usize::MAX, 0), |(a, b), (c, d)| (a.min(c - 1), b.max(d + 1)));
+            let from = (from & !1).max(all.x0 + 2);
+            let to = to.next_multiple_of(2).min(all.x1 - 2);
+            if from >= to {
+                continue;
+            }
+            let line = (y - all.y0) * across;
+            let row = &self.soft[line + from - all.x0..line + to - all.x0];
+            let at = 2 * (y * width + from);
+            self.sensor.encode(row, from, y, &mut out[at..at + 2 * row.len()]);
         }
         self.sensor.add_noise(sequence, out);
     }
@@ -216,11 +230,13 @@ impl Renderer {
         let feet = pose.feet.map(|f| f.ankle.map(|x| x as f32));
         let across = all.x1 - all.x0;
         for y in all.y0..all.y1 {
+            let (mut from, mut to) = (usize::MAX, 0);
             for x in all.x0..all.x1 {
                 let at = y * width + x;
                 let ray = self.ray(x, y);
                 let inside = (body.y0..body.y1).contains(&y) && (body.x0..body.x1).contains(&x);
                 let sample = if inside { self.samples[at] } else { NOTHING };
+                let mut same = false;
                 let rgb = if sample.z < f32::INFINITY {
                     let p = ray.map(|r| r * sample.z);
                     let n = sample.normal;
@@ -229,10 +245,15 @@ impl Renderer {
                     looks.shade(sample.stuff, p, n.map(|v| v * over), key)
                 } else {
                     let lit = self.floor_light(ray, floor as f32, &feet);
+                    same = lit > 0.999;
                     self.room[at].map(|v| v * lit)
                 };
+                if !same {
+                    (from, to) = (from.min(x), x + 1);
+                }
                 self.sharp[(y - all.y0) * across + x - all.x0] = rgb;
             }
+            self.touched[y] = if from < to { (from.max(1), to) } else { (0, 0) };
         }
     }
 

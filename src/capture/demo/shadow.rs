@@ -10,9 +10,17 @@ const SIZE: usize = 128;
 /// Metres per cell.
 const CELL: f32 = 0.020;
 
+/// Cells across and along one block of the coarse map.
+const BLOCK: usize = 8;
+/// Blocks across and along the light's view.
+const BLOCKS: usize = SIZE / BLOCK;
+
 /// Depths along the light, around the figure.
 pub struct Shadow {
     depth: Vec<f32>,
+    /// Whether a block or one of its neighbours holds any flesh: most of the room is settled by one
+    /// look here.
+    near: Vec<bool>,
     /// Rows: right and down in the light's view, and away from the light.
     axes: [[f32; 3]; 3],
     centre: [f32; 2],
@@ -34,6 +42,7 @@ impl Default for Shadow {
         debug_assert!(dot(right, away).abs() < 1e-9);
         Self {
             depth: vec![f32::INFINITY; SIZE * SIZE],
+            near: vec![false; BLOCKS * BLOCKS],
             axes: [right, down, away].map(single),
             centre: [0.0; 2],
         }
@@ -49,6 +58,7 @@ impl Shadow {
     /// Casts the solids; `about` is the middle of the figure.
     pub fn cast(&mut self, solids: &[Solid], about: [f32; 3]) {
         self.depth.fill(f32::INFINITY);
+        self.near.fill(false);
         self.centre = [dot32(self.axes[0], about), dot32(self.axes[1], about)];
         for solid in solids {
             let ends = solid.ends.map(|e| self.cell(e));
@@ -73,9 +83,18 @@ impl Shadow {
                     if let Some(hit) = solid.hit(solid.local(from), direction) {
                         let cell = &mut self.depth[j * SIZE + i];
                         *cell = cell.min(hit.t - 10.0);
+                        self.mark(i / BLOCK, j / BLOCK);
                     }
                 }
             }
+        }
+    }
+
+    /// Marks a block and its neighbours as near to flesh.
+    fn mark(&mut self, i: usize, j: usize) {
+        for row in j.saturating_sub(1)..(j + 2).min(BLOCKS) {
+            let at = row * BLOCKS;
+            self.near[at + i.saturating_sub(1)..at + (i + 2).min(BLOCKS)].fill(true);
         }
     }
 
@@ -98,6 +117,10 @@ impl Shadow {
     pub fn light(&self, p: [f32; 3], bias: f32, spread: f32) -> f32 {
         let depth = dot32(self.axes[2], p) - bias;
         let [x, y] = self.cell(p);
+        let (i, j) = (x.max(0.0) as usize / BLOCK, y.max(0.0) as usize / BLOCK);
+        if i >= BLOCKS || j >= BLOCKS || !self.near[j * BLOCKS + i] {
+            return 1.0;
+        }
         let mut lit = 0.0;
         // Four taps, each weighed bilinearly between cell centres.
         for (dx, dy) in [(-1.0, -0.4), (0.4, -1.0), (1.0, 0.4), (-0.4, 1.0f32)] {

@@ -161,3 +161,11 @@ fn senseless_lengths_and_rates_are_refused_with_a_remedy() {
     drop(frame(&mut source));
     assert_eq!(frame(&mut source).captured, Timestamp::from_secs_f64(0.1));
 }
+
+#[test]
+fn the_uri_opens_with_and_without_its_colon() {
+    for uri in ["demo", "demo:", "demo:1"] {
+        let mut source = super::super::open(uri, &options(false)).unwrap();
+        assert!(matches!(source.next(Duration::from_secs(5)).unwrap(), Next::Frame(_)), "{uri}");
+    }
+}
