@@ -2,7 +2,7 @@
 //!
 //! URI: `v4l2:/dev/video0` or `v4l2:/dev/v4l/by-id/...`, optionally with
 //! `?size=1280x720&format=MJPG`; without them the size is the one that the camera is set to, and
-//! the format is [chosen](choose). Single-planar devices only.
+//! the format is chosen by it (`choose.rs`). 30 fps are asked for, or `--rate`. Single-planar devices only.
 //!
 //! A buffer belongs to the driver or to one frame: the frame's drop, on whatever thread, sends
 //! its lease home, and the next call of [`Camera::next`] gives the buffer back to the driver. If
@@ -29,6 +29,9 @@ use crate::time::{Clock, MonotonicClock, Timestamp};
 
 /// Buffers asked for: two for the driver to fill in turn, and those a pipeline holds.
 const BUFFERS: u32 = 6;
+
+/// Frames per second asked for where the options name none; the driver gives its nearest.
+const DEFAULT_RATE: f64 = 30.0;
 
 /// An open camera that delivers.
 pub struct Camera {
@@ -108,8 +111,9 @@ impl Camera {
         if wish.size.is_some_and(|size| size != (pix.width, pix.height)) {
             log::warn!("{uri}: the camera gives {}x{} instead", pix.width, pix.height);
         }
-        // Not every driver has a rate to set; what it does then shows in the stamps.
-        let rate = device.rate(options.rate).unwrap_or_else(|e| {
+        // Not every driver has a rate to set; what it does then shows in the stamps. Without a
+        // wish, ask all the same: some drivers begin at their slowest.
+        let rate = device.rate(options.rate.unwrap_or(DEFAULT_RATE)).unwrap_or_else(|e| {
             log::warn!("{uri}: the rate cannot be set: {e}");
             None
         });

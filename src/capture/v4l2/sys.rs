@@ -156,7 +156,6 @@ const QBUF: Opcode = opcode::read_write::<Buffer>(b'V', 15);
 const DQBUF: Opcode = opcode::read_write::<Buffer>(b'V', 17);
 const STREAMON: Opcode = opcode::write::<i32>(b'V', 18);
 const STREAMOFF: Opcode = opcode::write::<i32>(b'V', 19);
-const G_PARM: Opcode = opcode::read_write::<StreamParameters>(b'V', 21);
 const S_PARM: Opcode = opcode::read_write::<StreamParameters>(b'V', 22);
 
 /// The structure that an ioctl of this room reads or writes.
@@ -325,27 +324,20 @@ impl Device {
         Ok(f.pix)
     }
 
-    /// Asks for `rate` frames per second, if one is given; gives what the driver will do.
-    pub(super) fn rate(&self, rate: Option<f64>) -> Result<Option<f64>, Errno> {
+    /// Asks for `rate` frames per second; gives what the driver will do, if it says.
+    pub(super) fn rate(&self, rate: f64) -> Result<Option<f64>, Errno> {
         let mut p = StreamParameters {
             kind: CAPTURE,
             capability: 0,
             mode: 0,
-            numerator: 0,
-            denominator: 0,
+            numerator: 1000,
+            denominator: (rate * 1000.0).round() as u32,
             extended: 0,
             read_buffers: 0,
             reserved: [0; 4],
             rest: [0; 160],
         };
-        match rate {
-            Some(rate) => {
-                p.numerator = 1000;
-                p.denominator = (rate * 1000.0).round() as u32;
-                call::<S_PARM, _>(&self.file, &mut p)?;
-            }
-            None => call::<G_PARM, _>(&self.file, &mut p)?,
-        }
+        call::<S_PARM, _>(&self.file, &mut p)?;
         let known = p.numerator > 0 && p.denominator > 0;
         Ok(known.then(|| f64::from(p.denominator) / f64::from(p.numerator)))
     }
