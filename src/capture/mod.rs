@@ -15,6 +15,7 @@
 //! from a [`pool`].
 
 pub mod clip;
+pub mod demo;
 pub mod paced;
 pub mod pool;
 pub mod v4l2;
@@ -139,8 +140,7 @@ fn open_with(
         return Err(unusable(format!("a rate of {rate} fps: it must be 0.001 to 1000")));
     }
     let recording: Box<dyn FrameSource> = match Location::of(uri) {
-        // PLACE FOR demo: -- `Location::Demo => Box::new(demo::Demo::open(options)?),`
-        Location::Demo => return Err(unusable("this build has no demo source".into())),
+        Location::Demo => Box::new(demo::Demo::open(options)?),
         // A camera runs at its own speed as it is.
         Location::Camera(path, query) => {
             return Ok(Box::new(v4l2::Camera::open(uri, path, query, options)?));

@@ -1,5 +1,7 @@
 //! From pixels to people: 2D keypoints.
 
+pub mod truth;
+
 use crate::engine::EngineError;
 use crate::fault::{Fault, Severity};
 use crate::frame::{Frame, ImageView};

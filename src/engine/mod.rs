@@ -1,13 +1,20 @@
 //! Running networks: the one seam between posewire and whatever computes.
 //!
 //! A [`Backend`] is a way to compute (tract on the CPU; TensorRT on the GPU), an [`Engine`] is one
-//! network loaded by it, a [`ModelSpec`] is what a manifest says about that network. Start with
-//! [`Backend`]; the manifests are in [`spec`].
+//! network loaded by it, a [`ModelSpec`] is what a manifest says about that network.
+//!
+//! - [`catalog`]: which networks there are, and which one to take. Start here.
+//! - [`spec`]: what is known about a network, checked; `manifest` reads it from TOML.
+//! - [`tract`]: the CPU backend.
 
 pub mod catalog;
+mod manifest;
 pub mod spec;
+#[cfg(test)]
+pub(crate) mod tiny;
 pub mod tract;
 
+pub use catalog::Catalog;
 pub use spec::{ModelKind, ModelSpec};
 
 use crate::fault::{Fault, Severity};
@@ -92,8 +99,23 @@ pub struct Signature {
 /// Why a network cannot be loaded or run.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    /// The manifest or the network's file cannot be read, is not what its manifest says, or is
-    /// not a network.
+    /// A manifest cannot be read or says what cannot be.
+    #[error("manifest {file}: {problem}")]
+    Manifest {
+        /// The manifest's file.
+        file: String,
+        /// Which key is wrong and what to write instead.
+        problem: String,
+    },
+    /// There is no model, or more than one, to do a job.
+    #[error("no {kind} model chosen: {problem}")]
+    Choice {
+        /// The job.
+        kind: ModelKind,
+        /// What there is, and what to do.
+        problem: String,
+    },
+    /// The network's file cannot be read, is not what its manifest says, or is not a network.
     #[error("model {model}: {problem}")]
     Model {
         /// The model's name.
@@ -119,10 +141,38 @@ pub enum EngineError {
     },
 }
 
+/// The backend of a name, and why it is that one. `tract` and `tensorrt` are strict: that one or
+/// an error. `auto` is best effort.
+///
+/// # Errors
+/// If there is no such backend, or it cannot run here.
+pub fn choose(name: &str) -> Result<(&'static dyn Backend, String), EngineError> {
+    static TRACT: tract::Tract = tract::Tract;
+    let unavailable = |backend, problem: &str| EngineError::Unavailable {
+        backend,
+        problem: problem.to_owned(),
+    };
+    match name {
+        "tract" => Ok((&TRACT, "tract on the CPU, as configured".to_owned())),
+        "auto" => Ok((&TRACT, "tract on the CPU: this build has no TensorRT".to_owned())),
+        "tensorrt" => Err(unavailable(
+            "tensorrt",
+            "this build has no TensorRT yet; use backend = \"tract\" or \"auto\"",
+        )),
+        other => Err(unavailable(
+            "of that name",
+            &format!("there is no {other:?}; use \"auto\", \"tract\" or \"tensorrt\""),
+        )),
+    }
+}
+
 impl Fault for EngineError {
     fn severity(&self) -> Severity {
         match self {
-            Self::Model { .. } | Self::Unavailable { .. } => Severity::Fatal,
+            Self::Manifest { .. }
+            | Self::Choice { .. }
+            | Self::Model { .. }
+            | Self::Unavailable { .. } => Severity::Fatal,
             Self::Run { .. } => Severity::Skip,
         }
     }
