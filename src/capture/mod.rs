@@ -41,6 +41,7 @@ pub trait FrameSource: Send {
 }
 
 /// What a call of [`FrameSource::next`] gave.
+#[expect(clippy::large_enum_variant, reason = "moved once a frame; a box would allocate")]
 pub enum Next {
     /// A frame.
     Frame(Frame),

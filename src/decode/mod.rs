@@ -62,8 +62,9 @@ impl Fault for DecodeError {
 /// Decodes JPEG and Motion-JPEG frames into a buffer that it keeps.
 ///
 /// Colour pictures become [`PixelFormat::Rgb8`], grey ones [`PixelFormat::Gray8`]. RGB and not
-/// the picture's own YCbCr because it costs the decoder nothing measurable more (it writes
-/// interleaved samples either way) and saves the crop sampler a conversion per sample.
+/// the picture's own YCbCr because it saves the crop sampler a conversion per sample and costs
+/// nothing: zune-jpeg 0.5.15 writes RGB with SIMD code and YCbCr without (a 1280x720 4:2:2 picture
+/// of 150 kB, best of 60, x86-64, 2026-11-23: 4.3 ms as RGB, 8.4 ms as YCbCr, 3.0 ms luma only).
 ///
 /// The decoder proper (zune-jpeg) allocates its working rows for every picture; the output
 /// buffer is reused.

@@ -160,31 +160,16 @@ mod tests {
 
     #[test]
     fn every_png_colour_type_becomes_rgb_or_grey() {
-        use png::{BitDepth, ColorType};
-        let cases: [(ColorType, BitDepth, &[u8], PixelFormat, &[u8]); 5] = [
-            (ColorType::Grayscale, BitDepth::Eight, &[7, 9], PixelFormat::Gray8, &[7, 9]),
-            (
-                ColorType::GrayscaleAlpha,
-                BitDepth::Eight,
-                &[7, 0, 9, 255],
-                PixelFormat::Gray8,
-                &[7, 9],
-            ),
-            (
-                ColorType::Rgb,
-                BitDepth::Eight,
-                &[1, 2, 3, 4, 5, 6],
-                PixelFormat::Rgb8,
-                &[1, 2, 3, 4, 5, 6],
-            ),
-            (
-                ColorType::Rgba,
-                BitDepth::Eight,
-                &[1, 2, 3, 0, 4, 5, 6, 9],
-                PixelFormat::Rgb8,
-                &[1, 2, 3, 4, 5, 6],
-            ),
-            (ColorType::Grayscale, BitDepth::Sixteen, &[7, 200, 9, 1], PixelFormat::Gray8, &[7, 9]),
+        use PixelFormat::{Gray8, Rgb8};
+        use png::{BitDepth::*, ColorType};
+        let grey = &[7, 9][..];
+        let rgb = &[1, 2, 3, 4, 5, 6][..];
+        let cases = [
+            (ColorType::Grayscale, Eight, grey, Gray8, grey),
+            (ColorType::GrayscaleAlpha, Eight, &[7, 0, 9, 255], Gray8, grey),
+            (ColorType::Rgb, Eight, rgb, Rgb8, rgb),
+            (ColorType::Rgba, Eight, &[1, 2, 3, 0, 4, 5, 6, 9], Rgb8, rgb),
+            (ColorType::Grayscale, Sixteen, &[7, 200, 9, 1], Gray8, grey),
         ];
         for (color, depth, data, format, pixels) in cases {
             let mut file = Vec::new();
