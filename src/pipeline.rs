@@ -165,6 +165,8 @@ impl Pipeline {
             .detect(frame, &image, &mut self.found)
             .map_err(|source| StepError::Detect { sequence, source })?;
         let detected = self.clock.now();
+        // It may borrow the decoder's pixels, which are not needed any more.
+        drop(image);
 
         // A recording that starts again, or a clock that was set back: the past is another one.
         if self.last.is_some_and(|last| frame.captured < last) {

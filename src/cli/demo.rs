@@ -7,7 +7,7 @@ use clap::Args;
 use super::Failure;
 use super::run::execute;
 use super::start;
-use crate::capture::demo;
+use crate::capture::demo::DemoSource;
 use crate::config::{CameraConfig, Config, EngineConfig, ModelsConfig, PublishConfig, SourceConfig};
 use crate::detect::Detector;
 use crate::detect::truth::TruthDetector;
@@ -54,7 +54,7 @@ pub(super) fn demo(args: &Demo) -> Result<(), Failure> {
             ..SourceConfig::default()
         },
         camera: CameraConfig {
-            intrinsics: Some(demo::Demo::intrinsics()),
+            intrinsics: Some(DemoSource::intrinsics()),
             // It stands level, and its user knows.
             mount: Some(Mount { pitch_degrees: 0.0, roll_degrees: 0.0 }),
             ..CameraConfig::default()
