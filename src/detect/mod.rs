@@ -5,7 +5,7 @@
 //! - [`decode`]: output tensors to boxes and keypoints.
 
 mod crop;
-// pub mod decode;
+pub mod decode;
 pub mod preprocess;
 // pub mod topdown;
 

@@ -291,9 +291,10 @@ fn check(image: &ImageView<'_>) -> Result<&'static [Group], DetectError> {
 /// A byte as 8.8 fixed point, times a weight in 1/65536.
 #[inline(always)]
 fn part(byte: u8, weight: u16) -> u16 {
-    // Written so that compilers see a multiplication's high half: one instruction per 8 pixels
-    // on SSE2, NEON has its like.
-    ((u32::from(u16::from(byte) << 8) * u32::from(weight)) >> 16) as u16
+    // In two halves, so that everything stays within 16 bits: eight pixels per instruction on
+    // SSE2 and NEON. The one-step form, through 32 bits, is half as fast.
+    let byte = u16::from(byte);
+    byte * (weight >> 8) + ((byte * (weight & 255)) >> 8)
 }
 
 /// `blended[span]` = the weighted sum of the rows, byte by byte.
@@ -357,29 +358,65 @@ fn blend_columns<const N: usize>(
     blended: &[u16],
     columns: &Axis,
     step: usize,
+    targets: [(&mut [u16], usize); N],
+) {
+    match step {
+        1 => with_step::<N, 1>(blended, columns, targets),
+        2 => with_step::<N, 2>(blended, columns, targets),
+        3 => with_step::<N, 3>(blended, columns, targets),
+        _ => with_step::<N, 4>(blended, columns, targets),
+    }
+}
+
+fn with_step<const N: usize, const STEP: usize>(
+    blended: &[u16],
+    columns: &Axis,
+    targets: [(&mut [u16], usize); N],
+) {
+    match columns.taps {
+        1 => with_taps::<N, STEP, 1>(blended, columns, targets),
+        2 => with_taps::<N, STEP, 2>(blended, columns, targets),
+        3 => with_taps::<N, STEP, 3>(blended, columns, targets),
+        4 => with_taps::<N, STEP, 4>(blended, columns, targets),
+        5 => with_taps::<N, STEP, 5>(blended, columns, targets),
+        6 => with_taps::<N, STEP, 6>(blended, columns, targets),
+        _ => with_any_taps::<N, STEP>(blended, columns, targets),
+    }
+}
+
+/// With everything but the data known when compiling: no bounds are checked within the loop over
+/// taps, and it is unrolled.
+fn with_taps<const N: usize, const STEP: usize, const TAPS: usize>(
+    blended: &[u16],
+    columns: &Axis,
     mut targets: [(&mut [u16], usize); N],
 ) {
-    if columns.taps == 2 {
-        let pairs = columns.first.iter().zip(columns.weights.chunks_exact(2));
-        for (i, (first, w)) in pairs.enumerate() {
-            let at = *first as usize * step;
-            let pixels = &blended[at..at + 2 * step];
-            let (a, b) = (u32::from(w[0]), u32::from(w[1]));
-            for (target, offset) in &mut targets {
-                let sum = u32::from(pixels[*offset]) * a + u32::from(pixels[step + *offset]) * b;
-                target[i] = (sum >> 16) as u16;
+    let (weights, _) = columns.weights.as_chunks::<TAPS>();
+    for (i, (first, weights)) in columns.first.iter().zip(weights).enumerate() {
+        let pixels = &blended[*first as usize * STEP..][..TAPS * STEP];
+        for (target, offset) in &mut targets {
+            let offset = (*offset).min(STEP - 1);
+            let mut sum = 0;
+            for t in 0..TAPS {
+                sum += u32::from(pixels[t * STEP + offset]) * u32::from(weights[t]);
             }
+            target[i] = (sum >> 16) as u16;
         }
-        return;
     }
+}
+
+fn with_any_taps<const N: usize, const STEP: usize>(
+    blended: &[u16],
+    columns: &Axis,
+    mut targets: [(&mut [u16], usize); N],
+) {
     let all = columns.first.iter().zip(columns.weights.chunks_exact(columns.taps));
     for (i, (first, weights)) in all.enumerate() {
-        let at = *first as usize * step;
-        let pixels = &blended[at..at + columns.taps * step];
+        let pixels = &blended[*first as usize * STEP..][..columns.taps * STEP];
         let mut sums = [0u32; N];
-        for (w, pixel) in weights.iter().zip(pixels.chunks_exact(step)) {
+        for (w, pixel) in weights.iter().zip(pixels.chunks_exact(STEP)) {
             for (sum, (_, offset)) in sums.iter_mut().zip(&targets) {
-                *sum += u32::from(pixel[*offset]) * u32::from(*w);
+                *sum += u32::from(pixel[(*offset).min(STEP - 1)]) * u32::from(*w);
             }
         }
         for (sum, (target, _)) in sums.iter().zip(&mut targets) {
