@@ -1,4 +1,16 @@
 //! From pixels to people: 2D keypoints.
+//!
+//! - [`topdown`]: the detector: finds persons, follows them, reads their keypoints. Start here.
+//! - [`preprocess`]: the camera's pixels to an input tensor;
+//! - [`decode`]: output tensors to boxes and keypoints.
+
+mod crop;
+pub mod decode;
+pub mod preprocess;
+// pub mod topdown;
+
+pub use crop::Crop;
+// pub use topdown::TopDown;
 
 pub mod truth;
 
