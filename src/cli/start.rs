@@ -67,8 +67,8 @@ pub(super) fn prepare(
     let pipeline = Pipeline::new(detector, tracker, lifter, plan.geometry, clock.clone(), id)
         .map_err(|e| Failure::config(&e))?;
     let settings = PublishSettings {
-        engine: EngineId::Tract,
-        precision: PrecisionId::F32,
+        engine: EngineId::from_name(backend.name()),
+        precision: PrecisionId::from_name("f32"),
         clock: clock.clone(),
         ..PublishSettings::default()
     };
