@@ -5,7 +5,7 @@
 //!
 //! | URI | source |
 //! |---|---|
-//! | `demo:` | a figure drawn by ourselves |
+//! | `demo:`, `demo:SECONDS` | a figure drawn by ourselves: [`demo`] |
 //! | `v4l2:/dev/video0`, `/dev/video0`, `/dev/v4l/by-id/...` | a camera: [`v4l2`] |
 //! | a directory, a file | a recording: [`clip`] |
 //! | `rtsp://...`, `http://...` | a stream that ffmpeg can play: [`clip`] |
@@ -140,7 +140,8 @@ fn open_with(
         return Err(unusable(format!("a rate of {rate} fps: it must be 0.001 to 1000")));
     }
     let recording: Box<dyn FrameSource> = match Location::of(uri) {
-        Location::Demo => Box::new(demo::Demo::open(options)?),
+        // It paces itself.
+        Location::Demo => return Ok(Box::new(demo::DemoSource::open(uri, options)?)),
         // A camera runs at its own speed as it is.
         Location::Camera(path, query) => {
             return Ok(Box::new(v4l2::Camera::open(uri, path, query, options)?));
@@ -166,7 +167,7 @@ enum Location<'a> {
 
 impl<'a> Location<'a> {
     fn of(uri: &'a str) -> Self {
-        if uri == "demo" || uri.starts_with("demo:") {
+        if uri.starts_with("demo:") {
             return Self::Demo;
         }
         let device = uri.strip_prefix("v4l2:");
@@ -209,6 +210,14 @@ mod tests {
         ] {
             assert_eq!(Location::of(uri), location, "{uri}");
         }
+    }
+
+    #[test]
+    fn the_demo_opens_by_its_uri() {
+        let options = SourceOptions { camera: 3, rate: None, realtime: false, repeat: false };
+        let mut demo = open("demo:1", &options).unwrap();
+        let Ok(Next::Frame(frame)) = demo.next(Duration::from_secs(10)) else { panic!("no frame") };
+        assert_eq!((frame.camera, frame.sequence), (3, 0));
     }
 
     #[test]
