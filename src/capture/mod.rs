@@ -167,7 +167,7 @@ enum Location<'a> {
 
 impl<'a> Location<'a> {
     fn of(uri: &'a str) -> Self {
-        if uri == "demo" || uri.starts_with("demo:") {
+        if uri.starts_with("demo:") {
             return Self::Demo;
         }
         let device = uri.strip_prefix("v4l2:");
@@ -210,6 +210,14 @@ mod tests {
         ] {
             assert_eq!(Location::of(uri), location, "{uri}");
         }
+    }
+
+    #[test]
+    fn the_demo_opens_by_its_uri() {
+        let options = SourceOptions { camera: 3, rate: None, realtime: false, repeat: false };
+        let mut demo = open("demo:1", &options).unwrap();
+        let Ok(Next::Frame(frame)) = demo.next(Duration::from_secs(10)) else { panic!("no frame") };
+        assert_eq!((frame.camera, frame.sequence), (3, 0));
     }
 
     #[test]
