@@ -1,1 +1,328 @@
-//! Being built.
+//! What is to be run, in two steps: as the user wrote it ([`Config`]), and checked ([`Plan`]).
+//!
+//! Each setting's struct lives in the module that uses it; here they are only put together.
+//! Unknown keys are refused, because a misspelt key that is ignored is a setting that silently
+//! does not hold.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::camera::{Intrinsics, IntrinsicsError};
+use crate::capture::SourceOptions;
+use crate::detect::topdown::TopDownSettings;
+use crate::lift::{LiftSettings, Mount};
+use crate::pipeline::Geometry;
+use crate::track::TrackSettings;
+
+/// A configuration as it is written in a file or on the command line.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where frames come from.
+    pub source: SourceConfig,
+    /// What is known of the camera.
+    pub camera: CameraConfig,
+    /// Which networks.
+    pub models: ModelsConfig,
+    /// On what they run.
+    pub engine: EngineConfig,
+    /// Finding people.
+    pub detector: TopDownSettings,
+    /// Following them.
+    pub tracker: TrackSettings,
+    /// Where poses go.
+    pub publish: Vec<PublishConfig>,
+}
+
+/// `[source]`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SourceConfig {
+    /// `demo:`, a file, a directory of pictures, `v4l2:/dev/...`.
+    pub uri: Option<String>,
+    /// Frames per second, instead of a recording's own times or a camera's default.
+    pub rate: Option<f64>,
+    /// Play a recording at its own speed.
+    pub realtime: bool,
+    /// Start a recording again at its end.
+    pub repeat: bool,
+}
+
+/// `[camera]`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CameraConfig {
+    /// Field of view along the picture's longer side, degrees, where there is no calibration.
+    pub fov_degrees: Option<f64>,
+    /// A calibration.
+    pub intrinsics: Option<Intrinsics>,
+    /// How the camera is held.
+    pub mount: Option<Mount>,
+}
+
+/// `[models]`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ModelsConfig {
+    /// A directory of models that go before the embedded ones.
+    pub dir: Option<PathBuf>,
+    /// Name of the person finder, where there are several.
+    pub finder: Option<String>,
+    /// Name of the keypoint network, where there are several.
+    pub keypoints: Option<String>,
+    /// Name of the lifter, where there are several.
+    pub lifter: Option<String>,
+}
+
+/// `[engine]`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EngineConfig {
+    /// `auto` (best effort, says what it chose), `tract` or `tensorrt` (strict).
+    pub backend: Option<String>,
+}
+
+/// One `[[publish]]`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PublishConfig {
+    /// Where to: `udp://host:port`, ...
+    pub uri: String,
+}
+
+/// A configuration that cannot be run.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("configuration {path}: cannot be read: {source}")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is not a configuration.
+    #[error("configuration {path}: {problem}")]
+    Parse {
+        /// Which file.
+        path: PathBuf,
+        /// Where and what.
+        problem: String,
+    },
+    /// Nothing says where frames come from.
+    #[error(
+        "no source: say where frames come from with --source URI, or uri = \"...\" under [source] \
+         in the configuration (try --source demo:)"
+    )]
+    NoSource,
+    /// A value is out of its range.
+    #[error("{key} = {value}: {wanted}")]
+    OutOfRange {
+        /// The key, with its table.
+        key: &'static str,
+        /// As given.
+        value: String,
+        /// What it must be.
+        wanted: &'static str,
+    },
+    /// The calibration cannot belong to a camera.
+    #[error("[camera] {0}")]
+    Intrinsics(#[from] IntrinsicsError),
+}
+
+/// What will be run: everything is present and within its range.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The source's URI.
+    pub source: String,
+    /// How it is opened.
+    pub options: SourceOptions,
+    /// The camera's geometry.
+    pub geometry: Geometry,
+    /// Which networks.
+    pub models: ModelsConfig,
+    /// `auto`, `tract` or `tensorrt`.
+    pub backend: String,
+    /// Finding people.
+    pub detector: TopDownSettings,
+    /// Following them.
+    pub tracker: TrackSettings,
+    /// Lifting them.
+    pub lift: LiftSettings,
+    /// The publishers' URIs.
+    pub publish: Vec<String>,
+}
+
+/// Field of view that is assumed, and said to be assumed, where nothing is known: a common webcam.
+pub const ASSUMED_FOV_DEGREES: f64 = 65.0;
+
+impl Config {
+    /// Reads a configuration file.
+    ///
+    /// # Errors
+    /// Names the file, the key and the line.
+    pub fn from_file(path: &Path) -> Result<Self, ConfigError> {
+        let text = fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        Self::from_toml(&text)
+            .map_err(|problem| ConfigError::Parse { path: path.to_owned(), problem })
+    }
+
+    /// Reads a configuration.
+    ///
+    /// # Errors
+    /// Says where and what, in words.
+    pub fn from_toml(text: &str) -> Result<Self, String> {
+        let document = toml::Deserializer::parse(text).map_err(|e| e.to_string().trim().to_owned())?;
+        serde_path_to_error::deserialize(document).map_err(|e| {
+            let at = e.path().to_string();
+            let words = e.into_inner().to_string();
+            if at == "." { words.trim().to_owned() } else { format!("{at}: {}", words.trim()) }
+        })
+    }
+
+    /// Checks everything that can be checked without touching a device.
+    ///
+    /// # Errors
+    /// Names the first setting that cannot hold.
+    pub fn check(self) -> Result<Plan, ConfigError> {
+        let Config { source, camera, models, engine, detector, tracker, publish } = self;
+        let uri = source.uri.ok_or(ConfigError::NoSource)?;
+        within("[source] rate", source.rate, 0.1..=1000.0, "must be from 0.1 to 1000 frames per second")?;
+        within("[camera] fov_degrees", camera.fov_degrees, 5.0..=170.0, "must be from 5 to 170 degrees")?;
+        if let Some(mount) = camera.mount {
+            let wanted = "must be from -90 to 90 degrees";
+            within("[camera] mount.pitch_degrees", Some(mount.pitch_degrees), -90.0..=90.0, wanted)?;
+            let wanted = "must be from -180 to 180 degrees";
+            within("[camera] mount.roll_degrees", Some(mount.roll_degrees), -180.0..=180.0, wanted)?;
+        }
+        let wanted = "must be from 0 to 60 seconds";
+        within("[tracker] lost_seconds", Some(tracker.lost_seconds), 0.0..=60.0, wanted)?;
+        within("[tracker] coast_seconds", Some(tracker.coast_seconds), 0.0..=60.0, wanted)?;
+        let geometry = match camera.intrinsics {
+            Some(intrinsics) => {
+                intrinsics.check()?;
+                Geometry::Calibrated(intrinsics)
+            }
+            None => Geometry::AssumedFov(camera.fov_degrees.unwrap_or(ASSUMED_FOV_DEGREES)),
+        };
+        Ok(Plan {
+            source: uri,
+            options: SourceOptions {
+                camera: 0,
+                rate: source.rate,
+                realtime: source.realtime,
+                repeat: source.repeat,
+            },
+            geometry,
+            models,
+            backend: engine.backend.unwrap_or_else(|| "auto".to_owned()),
+            detector,
+            tracker,
+            lift: LiftSettings { mount: camera.mount },
+            publish: publish.into_iter().map(|p| p.uri).collect(),
+        })
+    }
+}
+
+fn within(
+    key: &'static str,
+    value: Option<f64>,
+    range: std::ops::RangeInclusive<f64>,
+    wanted: &'static str,
+) -> Result<(), ConfigError> {
+    match value {
+        // NaN is in no range.
+        Some(v) if !range.contains(&v) => {
+            Err(ConfigError::OutOfRange { key, value: v.to_string(), wanted })
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_configuration_becomes_a_plan() {
+        let plan = Config::from_toml(
+            r#"
+            [source]
+            uri = "v4l2:/dev/video0"
+            rate = 60
+            [camera]
+            intrinsics = { width = 640, height = 480, fx = 500, fy = 500, cx = 319.5, cy = 239.5 }
+            mount = { pitch_degrees = -10 }
+            [models]
+            dir = "models"
+            [engine]
+            backend = "tract"
+            [tracker]
+            birth_frames = 3
+            [[publish]]
+            uri = "udp://127.0.0.1:7777"
+            [[publish]]
+            uri = "udp://[::1]:7778"
+            "#,
+        )
+        .unwrap()
+        .check()
+        .unwrap();
+        assert_eq!(plan.options.rate, Some(60.0));
+        assert_eq!(plan.publish.len(), 2);
+        assert_eq!(plan.tracker.birth_frames, 3);
+        assert_eq!(plan.tracker.lost_seconds, TrackSettings::default().lost_seconds);
+        assert!(matches!(plan.geometry, Geometry::Calibrated(i) if i.fx == 500.0));
+        assert_eq!(plan.lift.mount.unwrap().pitch_degrees, -10.0);
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_table_and_those_that_exist() {
+        let problem = Config::from_toml("[source]\nurl = \"demo:\"\n").unwrap_err();
+        assert!(problem.contains("source") && problem.contains("url"), "{problem}");
+        assert!(problem.contains("uri"), "{problem}");
+    }
+
+    #[test]
+    fn a_wrong_type_is_named_with_its_key() {
+        let problem = Config::from_toml("[source]\nuri = \"demo:\"\nrate = \"fast\"\n").unwrap_err();
+        assert!(problem.contains("source.rate") && problem.contains("fast"), "{problem}");
+    }
+
+    #[test]
+    fn text_that_is_not_toml_is_refused_with_its_line() {
+        let problem = Config::from_toml("[source\n").unwrap_err();
+        assert!(problem.contains("line 1"), "{problem}");
+    }
+
+    #[test]
+    fn values_out_of_range_are_named() {
+        for (text, key) in [
+            ("[source]\nuri='demo:'\nrate=0", "rate"),
+            ("[source]\nuri='demo:'\nrate=nan", "rate"),
+            ("[source]\nuri='demo:'\n[camera]\nfov_degrees=180", "fov_degrees"),
+            ("[source]\nuri='demo:'\n[camera]\nmount={pitch_degrees=120}", "pitch_degrees"),
+            ("[source]\nuri='demo:'\n[tracker]\nlost_seconds=-1", "lost_seconds"),
+        ] {
+            let error = Config::from_toml(text).unwrap().check().unwrap_err();
+            assert!(error.to_string().contains(key), "{error}");
+        }
+    }
+
+    #[test]
+    fn without_a_source_the_error_says_how_to_give_one() {
+        let error = Config::default().check().unwrap_err();
+        assert!(error.to_string().contains("--source"));
+    }
+
+    #[test]
+    fn impossible_intrinsics_are_refused() {
+        let text = "[source]\nuri='demo:'\n[camera]\n\
+            intrinsics = { width = 640, height = 480, fx = -1, fy = 500, cx = 0, cy = 0 }";
+        let error = Config::from_toml(text).unwrap().check().unwrap_err();
+        assert!(error.to_string().contains("fx"), "{error}");
+    }
+}

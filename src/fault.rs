@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::time::Timestamp;
+
 /// What the caller of a failed operation does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
@@ -63,6 +65,28 @@ impl fmt::Display for Chain<'_> {
     }
 }
 
+/// Lets one of many equal messages through every few seconds and counts the others, so that a
+/// fault at camera rate does not fill the journal.
+#[derive(Debug, Default)]
+pub struct RateLimit {
+    last: Option<Timestamp>,
+    held_back: u64,
+}
+
+impl RateLimit {
+    const INTERVAL_S: f64 = 5.0;
+
+    /// May a message be written now? `Some(n)`: yes, and `n` like it were held back before.
+    pub fn pass(&mut self, now: Timestamp) -> Option<u64> {
+        if self.last.is_some_and(|last| now.secs_since(last) < Self::INTERVAL_S) {
+            self.held_back += 1;
+            return None;
+        }
+        self.last = Some(now);
+        Some(std::mem::take(&mut self.held_back))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,5 +103,16 @@ mod tests {
         #[error("gone")]
         struct Inner;
         assert_eq!(Chain(&Outer(Middle(Inner))).to_string(), "cannot open x: disk: gone");
+    }
+
+    #[test]
+    fn one_message_passes_every_few_seconds_and_says_how_many_were_held_back() {
+        let mut limit = RateLimit::default();
+        let at = Timestamp::from_secs_f64;
+        assert_eq!(limit.pass(at(0.0)), Some(0));
+        assert_eq!(limit.pass(at(1.0)), None);
+        assert_eq!(limit.pass(at(4.9)), None);
+        assert_eq!(limit.pass(at(5.0)), Some(2));
+        assert_eq!(limit.pass(at(10.0)), Some(0));
     }
 }

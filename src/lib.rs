@@ -14,8 +14,8 @@
 //! | who runs | [`runtime`] (every thread and queue), [`service`] (signals), [`config`] |
 //! | what happens to a frame | [`pipeline`]: no threads, no I/O |
 //! | stages | [`capture`], [`detect`], [`track`], [`lift`], [`publish`] |
-//! | machinery | [`engine`] (networks), [`wire`] (packets to bytes), [`frame`] (pixels) |
-//! | ground | [`pose`], [`skeleton`], [`camera`], [`time`], [`handoff`], [`fault`], [`stats`] |
+//! | machinery | [`engine`] (networks), [`wire`] (packets to bytes), [`decode`] (JPEG), [`figure`] (the demo's human), [`frame`] (pixels) |
+//! | ground | [`pose`], [`camera`], [`fault`], [`metrics`], [`skeleton`], [`time`], [`handoff`], [`stats`] |
 //!
 //! Dependencies point strictly downward and the rooms of one row never import each other;
 //! `tests/layering.rs` reads the `use` lines and fails on any other arrow.
@@ -40,13 +40,17 @@ pub mod lift;
 pub mod publish;
 pub mod track;
 
+pub mod decode;
 pub mod engine;
-pub mod frame;
+pub mod figure;
 pub mod wire;
+
+pub mod frame;
 
 pub mod camera;
 pub mod fault;
 pub mod handoff;
+pub mod metrics;
 pub mod pose;
 pub mod skeleton;
 pub mod stats;

@@ -168,7 +168,7 @@ pub struct PoseFrame {
     pub image_size: (u32, u32),
     /// The persons, at most [`MAX_PERSONS`].
     pub persons: ArrayVec<Person, MAX_PERSONS>,
-    /// CRC-32 of the lifter's weights: which model made these poses.
+    /// Which lifter made these poses: the first four bytes, big-endian, of its weights' SHA-256.
     pub model: u32,
 }
 

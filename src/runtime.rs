@@ -1,1 +1,433 @@
-//! Being built.
+//! Who runs, on which thread: every thread and every queue of posewire is here.
+//!
+//! ```text
+//! capture ──Latest<Frame>──▶ perception (Pipeline::step) ──Ring each──▶ one thread per publisher
+//!    ▲────────── Lease (the buffer goes home) ────────────────┘
+//! ```
+//!
+//! The calling thread supervises: it hears of endings and faults through one channel and calls
+//! the watcher. Shutdown flows with the data: capture stops and closes the mailbox, perception
+//! drains it and closes the rings, publishers finish and end.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+
+use crate::capture::{CaptureError, FrameSource, Next, SourceInfo};
+use crate::fault::{Chain, Exit, Fault, RateLimit, Severity};
+use crate::frame::Frame;
+use crate::handoff::{Latest, Put, Ring, Stop, Taken};
+use crate::pipeline::Pipeline;
+use crate::pose::PoseFrame;
+use crate::publish::Publisher;
+use crate::stats::{Stats, add};
+use crate::time::{Clock, Timestamp};
+
+/// No wait is longer: how fast every thread sees that it is to stop.
+const TURN: Duration = Duration::from_millis(100);
+/// Poses waiting for one publisher: half a second at 60 frames per second.
+const RING_CAPACITY: usize = 32;
+/// Waits between attempts to reopen a lost source.
+const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
+/// A live source that is silent for this long is reported.
+const SILENCE: Duration = Duration::from_secs(2);
+/// What publishers have to finish in once everything else has stopped.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Opens the source; called again whenever it was lost.
+pub type OpenSource = Box<dyn FnMut() -> Result<Box<dyn FrameSource>, CaptureError> + Send>;
+
+/// What is to be run.
+pub struct Job {
+    /// Where frames come from.
+    pub open: OpenSource,
+    /// What happens to them.
+    pub pipeline: Pipeline,
+    /// Where poses go.
+    pub publishers: Vec<Box<dyn Publisher>>,
+    /// The present.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Something that an operator should know of.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// The source is open.
+    SourceOpened(SourceInfo),
+    /// The source went away or is not there yet; it is being reopened.
+    SourceLost(String),
+    /// A recording is over.
+    SourceEnded,
+    /// A stage cannot go on, with how the process should end.
+    Failed(String, Exit),
+    /// A publisher has finished.
+    PublisherDone,
+    /// Perception has drained and ended.
+    PerceptionDone,
+}
+
+/// How a run ended, other than well.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A stage failed for good.
+    #[error("{message}")]
+    Failed {
+        /// What, and what to do.
+        message: String,
+        /// How the process should end.
+        exit: Exit,
+    },
+    /// The system refused a thread.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+impl RunError {
+    /// How the process should end.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Failed { exit, .. } => *exit,
+            Self::Thread(_) => Exit::Internal,
+        }
+    }
+}
+
+/// What all threads of a run share.
+#[derive(Clone)]
+struct Shared {
+    frames: Arc<Latest<Frame>>,
+    rings: Arc<[Ring<PoseFrame>]>,
+    stats: Arc<Stats>,
+    clock: Arc<dyn Clock>,
+    stop: Stop,
+    events: Sender<Event>,
+}
+
+/// Runs until the source ends, `stop` is raised, or a stage fails for good. `watch` is called
+/// about ten times a second on the calling thread, with the event that woke it, if any.
+///
+/// # Errors
+/// If a stage failed for good; what was captured before has been published.
+pub fn run(
+    job: Job,
+    stop: &Stop,
+    stats: &Arc<Stats>,
+    mut watch: impl FnMut(Option<&Event>),
+) -> Result<(), RunError> {
+    let (events, heard) = crossbeam_channel::unbounded();
+    let publisher_count = job.publishers.len();
+    let shared = Shared {
+        frames: Arc::new(Latest::new()),
+        rings: (0..publisher_count).map(|_| Ring::new(RING_CAPACITY)).collect(),
+        stats: stats.clone(),
+        clock: job.clock,
+        stop: stop.clone(),
+        events,
+    };
+
+    let mut threads = Vec::new();
+    let mut spawn = |name: String, body: Box<dyn FnOnce(&Shared) + Send>| {
+        let shared = shared.clone();
+        let main = move || {
+            let name = thread::current().name().unwrap_or("thread").to_owned();
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| body(&shared))) {
+                let message = format!("{name} panicked: {}", panic_words(&*panic));
+                shared.fail(message, Exit::Internal);
+            }
+            shared.stage_ended(&name);
+        };
+        thread::Builder::new().name(name).spawn(main).map(|handle| threads.push(handle))
+    };
+    let mut started = Ok(());
+    for (index, publisher) in job.publishers.into_iter().enumerate() {
+        let body = move |s: &Shared| publish(s, index, publisher);
+        started = started.and(spawn(format!("{PUBLISH}{index}"), Box::new(body)));
+    }
+    let (pipeline, open) = (job.pipeline, job.open);
+    started = started.and(spawn(PERCEPTION.into(), Box::new(move |s| perceive(s, pipeline))));
+    started = started.and(spawn(CAPTURE.into(), Box::new(move |s| capture(s, open))));
+    if started.is_err() {
+        // The threads that do run are waiting for one that does not.
+        shared.frames.close();
+        shared.rings.iter().for_each(Ring::close);
+    }
+
+    let ended = supervise(&shared, &heard, publisher_count, &mut watch);
+    if ended.all_done {
+        for handle in threads {
+            // A panic has been turned into an event inside of the thread.
+            let _ = handle.join();
+        }
+    }
+    started?;
+    match ended.failure {
+        Some((message, exit)) => Err(RunError::Failed { message, exit }),
+        None => Ok(()),
+    }
+}
+
+const CAPTURE: &str = "capture";
+const PERCEPTION: &str = "perception";
+const PUBLISH: &str = "publish-";
+
+impl Shared {
+    /// Ends the run because of `message`.
+    fn fail(&self, message: String, exit: Exit) {
+        // The receiver lives as long as the run.
+        let _ = self.events.send(Event::Failed(message, exit));
+        self.stop.raise();
+    }
+
+    /// Whatever way a stage ended, the next one must not wait for it.
+    fn stage_ended(&self, name: &str) {
+        let event = match name {
+            CAPTURE => {
+                self.frames.close();
+                return;
+            }
+            PERCEPTION => {
+                self.frames.close();
+                self.rings.iter().for_each(Ring::close);
+                Event::PerceptionDone
+            }
+            _ => Event::PublisherDone,
+        };
+        let _ = self.events.send(event);
+    }
+}
+
+fn panic_words(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
+}
+
+struct Ended {
+    failure: Option<(String, Exit)>,
+    all_done: bool,
+}
+
+fn supervise(
+    shared: &Shared,
+    heard: &Receiver<Event>,
+    publishers: usize,
+    watch: &mut impl FnMut(Option<&Event>),
+) -> Ended {
+    let mut ended = Ended { failure: None, all_done: false };
+    let mut waiting_for = (true, publishers);
+    let mut deadline: Option<Instant> = None;
+    while waiting_for != (false, 0) {
+        if deadline.is_some_and(|d| Instant::now() > d) {
+            let n = waiting_for.1;
+            log::warn!("{n} publisher(s) did not finish within {GRACE:?}: left behind");
+            return ended;
+        }
+        let event = match heard.recv_timeout(TURN) {
+            Ok(event) => event,
+            Err(RecvTimeoutError::Timeout) => {
+                watch(None);
+                continue;
+            }
+            Err(RecvTimeoutError::Disconnected) => break,
+        };
+        watch(Some(&event));
+        match event {
+            Event::Failed(message, exit) => {
+                // The first failure is the cause; later ones are its echo.
+                ended.failure.get_or_insert((message, exit));
+            }
+            Event::PerceptionDone => {
+                waiting_for.0 = false;
+                deadline = Some(Instant::now() + GRACE);
+            }
+            Event::PublisherDone => waiting_for.1 -= 1,
+            Event::SourceOpened(_) | Event::SourceLost(_) | Event::SourceEnded => {}
+        }
+    }
+    log::debug!("{} frames were displaced unread", shared.frames.displaced());
+    ended.all_done = true;
+    ended
+}
+
+/// The capture thread: open, read, hand on; reopen what was lost.
+fn capture(shared: &Shared, mut open: OpenSource) {
+    let mut backoff = BACKOFF.0;
+    let mut limit = RateLimit::default();
+    while !shared.stop.is_raised() {
+        let error = match open() {
+            Ok(mut source) => {
+                let _ = shared.events.send(Event::SourceOpened(source.describe().clone()));
+                match read(shared, source.as_mut(), &mut limit, &mut backoff) {
+                    Some(error) => error,
+                    None => return,
+                }
+            }
+            Err(error) => error,
+        };
+        let words = Chain(&error).to_string();
+        if error.severity() == Severity::Fatal {
+            return shared.fail(words, Exit::Config);
+        }
+        add(&shared.stats.counters.source_restarts, 1);
+        log::warn!("{words}; trying again in {} s", backoff.as_secs());
+        let _ = shared.events.send(Event::SourceLost(words));
+        let until = Instant::now() + backoff;
+        while Instant::now() < until && !shared.stop.is_raised() {
+            thread::sleep(TURN.min(until.saturating_duration_since(Instant::now())));
+        }
+        backoff = (2 * backoff).min(BACKOFF.1);
+    }
+}
+
+/// Reads frames until the end (`None`) or an error that is more than a lost frame.
+fn read(
+    shared: &Shared,
+    source: &mut dyn FrameSource,
+    limit: &mut RateLimit,
+    backoff: &mut Duration,
+) -> Option<CaptureError> {
+    let live = source.describe().live;
+    let counters = &shared.stats.counters;
+    let mut expected: Option<u64> = None;
+    let mut last_frame = Instant::now();
+    let mut silent = false;
+    while !shared.stop.is_raised() {
+        match source.next(TURN) {
+            Ok(Next::Frame(frame)) => {
+                add(&counters.frames_in, 1);
+                let gap = expected.map_or(0, |e| frame.sequence.saturating_sub(e));
+                add(&counters.frames_missed, gap);
+                expected = Some(frame.sequence.saturating_add(1));
+                *backoff = BACKOFF.0;
+                last_frame = Instant::now();
+                if std::mem::take(&mut silent) {
+                    log::info!("frames are coming again");
+                }
+                if !hand_on(shared, frame, live) {
+                    return None;
+                }
+            }
+            Ok(Next::Idle) => {
+                if live && !silent && last_frame.elapsed() > SILENCE {
+                    silent = true;
+                    let summary = &source.describe().summary;
+                    log::warn!("no frame for {} s from {summary}", SILENCE.as_secs());
+                }
+            }
+            Ok(Next::End) => {
+                let _ = shared.events.send(Event::SourceEnded);
+                return None;
+            }
+            Err(error) if error.severity() == Severity::Skip => {
+                add(&counters.frames_bad, 1);
+                warn_rarely(limit, shared.clock.now(), &error);
+            }
+            Err(error) => return Some(error),
+        }
+    }
+    None
+}
+
+/// Gives a frame to perception; false if perception is gone or the run is to stop.
+fn hand_on(shared: &Shared, frame: Frame, live: bool) -> bool {
+    if live {
+        let put = shared.frames.put(frame);
+        if put == Put::Displaced {
+            add(&shared.stats.counters.frames_displaced, 1);
+        }
+        return put != Put::Closed;
+    }
+    let mut frame = frame;
+    loop {
+        match shared.frames.put_when_empty(frame, TURN) {
+            Ok(put) => return put != Put::Closed,
+            Err(back) if !shared.stop.is_raised() => frame = back,
+            Err(_) => return false,
+        }
+    }
+}
+
+/// The perception thread: the newest frame through the pipeline, its poses to every ring.
+fn perceive(shared: &Shared, mut pipeline: Pipeline) {
+    let stats = &shared.stats;
+    let mut limit = RateLimit::default();
+    loop {
+        let frame = match shared.frames.take(TURN) {
+            Taken::Value(frame) => frame,
+            Taken::TimedOut => continue,
+            Taken::Closed => return,
+        };
+        let begun = shared.clock.now();
+        stats.stages.wait.record(begun.since(frame.dequeued));
+        let poses = match pipeline.step(&frame) {
+            Ok(poses) => poses,
+            Err(error) if error.severity() == Severity::Fatal => {
+                return shared.fail(Chain(&error).to_string(), Exit::Config);
+            }
+            Err(error) => {
+                add(&stats.counters.frames_bad, 1);
+                warn_rarely(&mut limit, shared.clock.now(), &error);
+                continue;
+            }
+        };
+        // The buffer goes home before the poses go out.
+        drop(frame);
+        let stamps = &poses.stamps;
+        stats.stages.decode.record(stamps.decoded.since(begun));
+        stats.stages.detect.record(stamps.detected.since(stamps.decoded));
+        stats.stages.lift.record(stamps.lifted.since(stamps.detected));
+        add(&stats.counters.frames_out, 1);
+        add(&stats.counters.persons, poses.persons.len() as u64);
+        for ring in shared.rings.iter() {
+            let before = ring.displaced();
+            ring.push(poses.clone());
+            add(&stats.counters.publish_displaced, ring.displaced() - before);
+        }
+    }
+}
+
+/// A publisher's thread: what its ring holds, out.
+fn publish(shared: &Shared, index: usize, mut publisher: Box<dyn Publisher>) {
+    let Some(ring) = shared.rings.get(index) else { return };
+    let stats = &shared.stats;
+    let mut limit = RateLimit::default();
+    loop {
+        let poses = match ring.take(TURN) {
+            Taken::Value(poses) => poses,
+            Taken::TimedOut => continue,
+            Taken::Closed => break,
+        };
+        match publisher.publish(&poses) {
+            Ok(()) => {
+                let now = shared.clock.now();
+                stats.stages.publish.record(now.since(poses.stamps.lifted));
+                stats.stages.total.record(now.since(poses.begin()));
+                add(&stats.counters.published, 1);
+            }
+            Err(error) if error.severity() == Severity::Fatal => {
+                return shared.fail(Chain(&error).to_string(), Exit::Config);
+            }
+            Err(error) => {
+                add(&stats.counters.publish_failed, 1);
+                warn_rarely(&mut limit, shared.clock.now(), &error);
+            }
+        }
+    }
+    if let Err(error) = publisher.finish() {
+        log::error!("{}", Chain(&error));
+        add(&stats.counters.publish_failed, 1);
+    }
+}
+
+fn warn_rarely(limit: &mut RateLimit, now: Timestamp, error: &dyn std::error::Error) {
+    match limit.pass(now) {
+        Some(0) => log::warn!("{}", Chain(error)),
+        Some(n) => log::warn!("{} ({n} more like it in between)", Chain(error)),
+        None => {}
+    }
+}

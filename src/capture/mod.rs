@@ -2,11 +2,31 @@
 //!
 //! A [`FrameSource`] gives frames one after the other; [`open`] makes one from a URI. Sources do
 //! no threading of their own: `runtime` gives each a thread.
+//!
+//! | URI | source |
+//! |---|---|
+//! | `demo:`, `demo:SECONDS` | a figure drawn by ourselves: [`demo`] |
+//! | `v4l2:/dev/video0`, `/dev/video0`, `/dev/v4l/by-id/...` | a camera: [`v4l2`] |
+//! | a directory, a file | a recording: [`clip`] |
+//! | `rtsp://...`, `http://...` | a stream that ffmpeg can play: [`clip`] |
+//!
+//! Recordings are read as fast as they are processed, or at their own speed with
+//! [`SourceOptions::realtime`] ([`paced`]). Sources that write their own pixels take their memory
+//! from a [`pool`].
 
+pub mod clip;
+pub mod demo;
+pub mod paced;
+pub mod pool;
+pub mod v4l2;
+
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::fault::{Fault, Severity};
 use crate::frame::Frame;
+use crate::time::MonotonicClock;
 
 /// A camera, a file, or anything else that gives pictures with times.
 pub trait FrameSource: Send {
@@ -21,6 +41,7 @@ pub trait FrameSource: Send {
 }
 
 /// What a call of [`FrameSource::next`] gave.
+#[expect(clippy::large_enum_variant, reason = "moved once a frame; a box would allocate")]
 pub enum Next {
     /// A frame.
     Frame(Frame),
@@ -97,4 +118,107 @@ pub struct SourceOptions {
     pub realtime: bool,
     /// Start a recording again at its end.
     pub repeat: bool,
+}
+
+/// Opens what `uri` names; the table above says what may be named. Opening a recording may take a
+/// moment (ffmpeg is started, a header is read); opening a stream, up to 20 s.
+///
+/// # Errors
+/// [`CaptureError::Unusable`] if it can never work (no such file, nothing in it that can be read,
+/// a rate that is no rate), [`CaptureError::Gone`] for a camera or stream that is not there now.
+pub fn open(uri: &str, options: &SourceOptions) -> Result<Box<dyn FrameSource>, CaptureError> {
+    open_with(uri, options, &clip::Tools::default())
+}
+
+fn open_with(
+    uri: &str,
+    options: &SourceOptions,
+    tools: &clip::Tools,
+) -> Result<Box<dyn FrameSource>, CaptureError> {
+    let unusable = |problem: String| CaptureError::Unusable { uri: uri.to_owned(), problem };
+    if let Some(rate) = options.rate.filter(|rate| !(0.001..=1000.0).contains(rate)) {
+        return Err(unusable(format!("a rate of {rate} fps: it must be 0.001 to 1000")));
+    }
+    let recording: Box<dyn FrameSource> = match Location::of(uri) {
+        // Draws nothing that is not due: it paces itself.
+        Location::Demo => return Ok(Box::new(demo::DemoSource::open(uri, options)?)),
+        // A camera runs at its own speed as it is.
+        Location::Camera(path, query) => {
+            return Ok(Box::new(v4l2::Camera::open(uri, path, query, options)?));
+        }
+        Location::Stream => Box::new(clip::open_stream(uri, options, tools)?),
+        Location::File(path) => Box::new(clip::open(uri, path, options, tools)?),
+    };
+    if options.realtime {
+        return Ok(Box::new(paced::Paced::new(recording, Arc::new(MonotonicClock))));
+    }
+    Ok(recording)
+}
+
+/// What a URI points at.
+#[derive(Debug, PartialEq)]
+enum Location<'a> {
+    Demo,
+    /// A device node, and what follows a `?`.
+    Camera(&'a Path, &'a str),
+    Stream,
+    File(&'a Path),
+}
+
+impl<'a> Location<'a> {
+    fn of(uri: &'a str) -> Self {
+        if uri == "demo" || uri.starts_with("demo:") {
+            return Self::Demo;
+        }
+        let device = uri.strip_prefix("v4l2:");
+        if device.is_some() || uri.starts_with("/dev/video") || uri.starts_with("/dev/v4l/") {
+            let device = device.unwrap_or(uri);
+            let (path, query) = device.split_once('?').unwrap_or((device, ""));
+            return Self::Camera(Path::new(path), query);
+        }
+        if let Some(path) = uri.strip_prefix("file://") {
+            return Self::File(Path::new(path));
+        }
+        let is_scheme = |s: &str| {
+            !s.is_empty() && s.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
+        };
+        match uri.split_once("://") {
+            Some((scheme, _)) if is_scheme(scheme) => Self::Stream,
+            _ => Self::File(Path::new(uri)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uri_is_a_camera_a_stream_or_a_file_by_its_form() {
+        let camera = |path, query| Location::Camera(Path::new(path), query);
+        for (uri, location) in [
+            ("demo:", Location::Demo),
+            ("v4l2:/dev/video3", camera("/dev/video3", "")),
+            ("v4l2:/dev/video3?size=640x480", camera("/dev/video3", "size=640x480")),
+            ("/dev/video0", camera("/dev/video0", "")),
+            ("/dev/v4l/by-id/usb-x-index0", camera("/dev/v4l/by-id/usb-x-index0", "")),
+            ("rtsp://host/stream", Location::Stream),
+            ("file:///a/b.mp4", Location::File(Path::new("/a/b.mp4"))),
+            ("a/b.mp4", Location::File(Path::new("a/b.mp4"))),
+            ("odd name: ://x.avi", Location::File(Path::new("odd name: ://x.avi"))),
+            ("demonstration.mp4", Location::File(Path::new("demonstration.mp4"))),
+        ] {
+            assert_eq!(Location::of(uri), location, "{uri}");
+        }
+    }
+
+    #[test]
+    fn a_rate_that_is_no_rate_is_refused() {
+        for rate in [0.0, -5.0, f64::NAN, f64::INFINITY] {
+            let options =
+                SourceOptions { camera: 0, rate: Some(rate), realtime: false, repeat: false };
+            let error = open("anything", &options).map(|_| ()).unwrap_err();
+            assert!(error.to_string().contains("rate"), "{error}");
+        }
+    }
 }

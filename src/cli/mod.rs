@@ -1,5 +1,84 @@
-//! Being built.
-/// Being built.
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+//! What can be asked of posewire: one file per subcommand.
+
+mod demo;
+mod listen;
+mod logging;
+mod models;
+mod run;
+mod start;
+mod status;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::fault::Exit;
+
+/// A camera becomes a 3D human-pose sensor.
+///
+/// Frames go in (a camera, a clip, or the built-in demo), people's 3D joints come out over UDP.
+#[derive(Parser)]
+#[command(name = "posewire", version, propagate_version = true, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Turn a camera or a recording into 3D poses and publish them
+    Run(run::Run),
+    /// Show that it works: a drawn person of known pose, its packets and its true error
+    Demo(demo::Demo),
+    /// Receive packets and print them
+    Listen(listen::Listen),
+    /// List the models that are known here
+    Models(models::Models),
+}
+
+/// Why a subcommand ended, in words for the operator, and how the process is to end.
+pub(crate) struct Failure {
+    message: String,
+    exit: Exit,
+}
+
+impl Failure {
+    pub(crate) fn new(exit: Exit, error: &dyn std::error::Error) -> Self {
+        Self { message: crate::fault::Chain(error).to_string(), exit }
+    }
+
+    /// Something that starting again will not mend.
+    pub(crate) fn config(error: &dyn std::error::Error) -> Self {
+        Self::new(Exit::Config, error)
+    }
+}
+
+/// Parses the command line, does what it asks and gives the exit code.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    logging::start();
+    let done = match cli.command {
+        Command::Run(args) => run::run(args),
+        Command::Demo(args) => demo::demo(&args),
+        Command::Listen(args) => listen::listen(&args),
+        Command::Models(args) => models::models(&args),
+    };
+    let exit = match done {
+        Ok(()) => Exit::Success,
+        Err(failure) => {
+            log::error!("{}", failure.message);
+            failure.exit
+        }
+    };
+    ExitCode::from(exit.code())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
 }

@@ -13,6 +13,8 @@ pub mod topdown;
 pub use crop::Crop;
 pub use topdown::{TopDown, TopDownSettings};
 
+pub mod truth;
+
 use crate::engine::EngineError;
 use crate::fault::{Fault, Severity};
 use crate::frame::{Frame, ImageView};

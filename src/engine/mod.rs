@@ -141,6 +141,31 @@ pub enum EngineError {
     },
 }
 
+/// The backend of a name, and why it is that one. `tract` and `tensorrt` are strict: that one or
+/// an error. `auto` is best effort.
+///
+/// # Errors
+/// If there is no such backend, or it cannot run here.
+pub fn choose(name: &str) -> Result<(&'static dyn Backend, String), EngineError> {
+    static TRACT: tract::Tract = tract::Tract;
+    let unavailable = |backend, problem: &str| EngineError::Unavailable {
+        backend,
+        problem: problem.to_owned(),
+    };
+    match name {
+        "tract" => Ok((&TRACT, "tract on the CPU, as configured".to_owned())),
+        "auto" => Ok((&TRACT, "tract on the CPU: this build has no TensorRT".to_owned())),
+        "tensorrt" => Err(unavailable(
+            "tensorrt",
+            "this build has no TensorRT yet; use backend = \"tract\" or \"auto\"",
+        )),
+        other => Err(unavailable(
+            "of that name",
+            &format!("there is no {other:?}; use \"auto\", \"tract\" or \"tensorrt\""),
+        )),
+    }
+}
+
 impl Fault for EngineError {
     fn severity(&self) -> Severity {
         match self {

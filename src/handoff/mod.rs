@@ -18,8 +18,10 @@
 mod latest;
 mod lease;
 mod ring;
+mod stop;
 mod sync;
 
 pub use latest::{Latest, Put, Taken};
 pub use lease::{Lease, Leases};
 pub use ring::Ring;
+pub use stop::Stop;

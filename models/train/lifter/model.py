@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from attention import attention
+
 
 @dataclass
 class Config:
@@ -68,11 +70,7 @@ class Attention(nn.Module):
         self.proj = nn.Linear(d, d)
 
     def forward(self, x):
-        n, t, d = x.shape
-        h, dh = self.heads, d // self.heads
-        q, k, v = self.qkv(x).reshape(-1, t, 3, h, dh).permute(2, 0, 3, 1, 4).unbind(0)
-        y = F.scaled_dot_product_attention(q, k, v)
-        return self.proj(y.transpose(1, 2).reshape(-1, t, d))
+        return self.proj(attention(self.qkv(x), self.heads))
 
 
 class TemLayer(nn.Module):

@@ -1,0 +1,171 @@
+//! `posewire demo`: the whole way with nothing attached, against a person whose pose is known.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use clap::Args;
+
+use super::Failure;
+use super::run::execute;
+use super::start;
+use crate::capture::demo::DemoSource;
+use crate::config::{CameraConfig, Config, EngineConfig, ModelsConfig, PublishConfig, SourceConfig};
+use crate::detect::Detector;
+use crate::detect::truth::TruthDetector;
+use crate::engine::ModelKind;
+use crate::figure::Figure;
+use crate::figure::truth::{FRAME_RATE, moment};
+use crate::lift::Mount;
+use crate::metrics::{mpjpe, p_mpjpe};
+use crate::pose::{PoseFrame, Pose3d};
+use crate::publish::{PublishError, Publisher};
+use crate::skeleton::{JOINTS, Skeleton, h36m};
+use crate::time::Timestamp;
+
+/// The seed of the stand-in detector's noise: the demo is the same every time.
+const SEED: u64 = 2022;
+
+#[derive(Args)]
+pub(super) struct Demo {
+    /// Where poses go as well
+    #[arg(short, long, value_name = "URI", default_value = "udp://127.0.0.1:7777")]
+    publish: Vec<String>,
+    /// How long
+    #[arg(long, value_name = "S", default_value_t = 20.0)]
+    seconds: f64,
+    /// As fast as possible instead of 30 frames per second
+    #[arg(long)]
+    fast: bool,
+    /// Let the figure's own keypoints with detector-like noise stand in for the detector
+    #[arg(long)]
+    stand_in: bool,
+    /// Directory of models that go before the embedded ones
+    #[arg(short, long, value_name = "DIR")]
+    models: Option<std::path::PathBuf>,
+    /// What computes: auto, tract (CPU) or tensorrt (GPU)
+    #[arg(long, value_name = "NAME")]
+    backend: Option<String>,
+}
+
+pub(super) fn demo(args: &Demo) -> Result<(), Failure> {
+    let config = Config {
+        source: SourceConfig {
+            uri: Some("demo:".to_owned()),
+            realtime: !args.fast,
+            ..SourceConfig::default()
+        },
+        camera: CameraConfig {
+            intrinsics: Some(DemoSource::intrinsics()),
+            // It stands level, and its user knows.
+            mount: Some(Mount { pitch_degrees: 0.0, roll_degrees: 0.0 }),
+            ..CameraConfig::default()
+        },
+        models: ModelsConfig { dir: args.models.clone(), ..ModelsConfig::default() },
+        engine: EngineConfig { backend: args.backend.clone() },
+        publish: args.publish.iter().map(|uri| PublishConfig { uri: uri.clone() }).collect(),
+        ..Config::default()
+    };
+    let plan = config.check().map_err(|e| Failure::config(&e))?;
+    let mut prepared = start::prepare(&plan, |catalog, backend| {
+        let has = |kind| catalog.models().any(|m| m.kind() == kind);
+        let complete = has(ModelKind::Finder) && has(ModelKind::Keypoints);
+        if complete && !args.stand_in {
+            return start::detector(&plan, catalog, backend);
+        }
+        let why = if complete { "as asked" } else { "no detector is embedded yet" };
+        log::warn!("detector: {why}, the figure's own keypoints with detector-like noise stand in");
+        let detector: Box<dyn Detector> = Box::new(TruthDetector::new(FRAME_RATE, SEED));
+        Ok(detector)
+    })?;
+    let errors = Arc::new(Mutex::new(Errors::default()));
+    prepared.publishers.push(Box::new(TruthMeter {
+        figure: Figure::default(),
+        errors: errors.clone(),
+    }));
+    log::info!("watch the poses with: posewire listen {}", args.publish.join(" "));
+    execute(&plan, prepared, Some(args.seconds))?;
+    let errors = errors.lock().unwrap_or_else(PoisonError::into_inner);
+    errors.tell();
+    Ok(())
+}
+
+/// What has been measured against the truth.
+#[derive(Default)]
+struct Errors {
+    frames: u64,
+    /// Metres, one a pose.
+    mpjpe: Vec<f64>,
+    p_mpjpe: Vec<f64>,
+    joint_sums: [f64; JOINTS],
+}
+
+impl Errors {
+    fn add(&mut self, pose: &Pose3d, truth: &[[f64; 3]; JOINTS]) {
+        let predicted = pose.joints.map(|j| j.map(f64::from));
+        let (Some(error), Some(aligned)) =
+            (mpjpe(&predicted, truth, h36m::PELVIS), p_mpjpe(&predicted, truth))
+        else {
+            return;
+        };
+        self.mpjpe.push(error);
+        self.p_mpjpe.push(aligned);
+        for (sum, (p, t)) in self.joint_sums.iter_mut().zip(predicted.iter().zip(truth)) {
+            *sum += (0..3).map(|k| (p[k] - t[k]).powi(2)).sum::<f64>().sqrt();
+        }
+    }
+
+    /// Prints the result on standard output.
+    fn tell(&self) {
+        let n = self.mpjpe.len();
+        if n == 0 {
+            println!("no pose was found in {} frames", self.frames);
+            return;
+        }
+        let mm = |v: &[f64]| 1e3 * v.iter().sum::<f64>() / v.len() as f64;
+        let mut sorted = self.mpjpe.clone();
+        sorted.sort_unstable_by(f64::total_cmp);
+        println!(
+            "error against the true pose over {n} of {} frames (root-relative, millimetres):",
+            self.frames
+        );
+        println!(
+            "  MPJPE mean {:.1}, median {:.1}, 95th percentile {:.1}; P-MPJPE mean {:.1}",
+            mm(&self.mpjpe),
+            1e3 * sorted[n / 2],
+            1e3 * sorted[(n * 95 / 100).min(n - 1)],
+            mm(&self.p_mpjpe),
+        );
+        let names = Skeleton::Human36m17.joint_names();
+        let joints: Vec<String> = names
+            .iter()
+            .zip(self.joint_sums)
+            .skip(1)
+            .map(|(name, sum)| format!("{name} {:.0}", 1e3 * sum / n as f64))
+            .collect();
+        println!("  by joint: {}", joints.join(", "));
+    }
+}
+
+/// Compares poses with the figure's: a publisher like any other.
+struct TruthMeter {
+    figure: Figure,
+    errors: Arc<Mutex<Errors>>,
+}
+
+impl Publisher for TruthMeter {
+    fn publish(&mut self, frame: &PoseFrame) -> Result<(), PublishError> {
+        let mut errors = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
+        errors.frames += 1;
+        // There is one figure; a second track would be a mistake of the tracker's or the
+        // detector's, and is not a better pose.
+        if let Some(pose) = frame.persons.iter().find_map(|p| p.pose) {
+            let now = moment(frame.sequence, FRAME_RATE);
+            let then = Timestamp::from_nanos(now.nanos() - i64::from(pose.lookahead_nanos));
+            errors.add(&pose, &self.figure.at(then).root_relative());
+        }
+        Ok(())
+    }
+
+    fn describe(&self) -> &str {
+        "the comparison with the true pose"
+    }
+}

@@ -1,0 +1,130 @@
+//! Messages as lines for people.
+
+use std::io::{self, Write};
+
+use crate::skeleton::h36m;
+use crate::wire::{Joints3d, Message, PersonRecord, PoseMessage, StatusMessage};
+
+/// The joints that a short line shows: where a person's ends are.
+const FEW: [usize; 5] =
+    [h36m::HEAD, h36m::LEFT_WRIST, h36m::RIGHT_WRIST, h36m::LEFT_ANKLE, h36m::RIGHT_ANKLE];
+
+/// Writes `message`, received at `received_us` of the sender's monotonic clock.
+pub fn write(
+    out: &mut impl Write,
+    message: &Message,
+    received_us: Option<i64>,
+    verbose: bool,
+) -> io::Result<()> {
+    match message {
+        Message::Pose(pose) => pose_lines(out, pose, received_us, verbose),
+        Message::Status(status) => status_lines(out, status),
+        Message::Unknown { kind } => writeln!(out, "a message of type {kind}: not known here"),
+    }
+}
+
+fn pose_lines(
+    out: &mut impl Write,
+    pose: &PoseMessage,
+    received_us: Option<i64>,
+    verbose: bool,
+) -> io::Result<()> {
+    if pose.persons.is_empty() {
+        write_moment(out, pose, pose.captured_us, received_us)?;
+        return writeln!(out, "  nobody");
+    }
+    for person in &pose.persons {
+        write_moment(out, pose, person.describes_us, received_us)?;
+        write!(out, "  person {}", person.track)?;
+        for (said, word) in [
+            (person.predicted, "predicted"),
+            (person.revision, "revision"),
+            (person.withheld, "withheld"),
+            (pose.degraded, "degraded"),
+        ] {
+            if said {
+                write!(out, " {word}")?;
+            }
+        }
+        write_person(out, pose, person, verbose)?;
+    }
+    Ok(())
+}
+
+fn write_moment(
+    out: &mut impl Write,
+    pose: &PoseMessage,
+    moment_us: i64,
+    received_us: Option<i64>,
+) -> io::Result<()> {
+    write!(out, "camera {} frame {}  t {:.3} s", pose.camera, pose.sequence, secs(moment_us))?;
+    // A recording's clock has no present: there only the time since the frame was read is known.
+    let (since, word) =
+        if pose.media_time { (pose.dequeued_us, "took") } else { (moment_us, "age") };
+    match received_us {
+        Some(now) => write!(out, "  {word} {:.1} ms", secs(now.saturating_sub(since)) * 1e3),
+        None => Ok(()),
+    }
+}
+
+fn write_person(
+    out: &mut impl Write,
+    pose: &PoseMessage,
+    person: &PersonRecord,
+    verbose: bool,
+) -> io::Result<()> {
+    match person.root {
+        Some([x, y, z]) => write!(out, "  root {x:+.2} {y:+.2} {z:+.2} m")?,
+        None => write!(out, "  root unknown")?,
+    }
+    if person.lookahead_us > 0 {
+        write!(out, "  lookahead {:.0} ms", f64::from(person.lookahead_us) / 1e3)?;
+    }
+    let names = pose.skeleton.joint_names();
+    let Some(Joints3d { xyz, confidence }) = &person.joints else {
+        return writeln!(out, "  no joints");
+    };
+    if !verbose {
+        for joint in FEW {
+            let [x, y, z] = xyz[joint];
+            write!(out, "  {} {x:+.2} {y:+.2} {z:+.2}", names[joint])?;
+        }
+        return writeln!(out);
+    }
+    writeln!(out)?;
+    for ((name, [x, y, z]), share) in names.iter().zip(xyz).zip(confidence) {
+        let share = share.value().unwrap_or(f32::NAN);
+        writeln!(out, "    {name:<15} {x:+.3} {y:+.3} {z:+.3} m  confidence {share:.2}")?;
+    }
+    Ok(())
+}
+
+fn status_lines(out: &mut impl Write, status: &StatusMessage) -> io::Result<()> {
+    write!(
+        out,
+        "status {}  up {} s  {:.1} fps in, {:.1} out  displaced {}  missed {}  bad {}",
+        status.state.name(),
+        status.uptime_s,
+        f64::from(status.fps_in_milli) / 1e3,
+        f64::from(status.fps_out_milli) / 1e3,
+        status.frames_displaced,
+        status.frames_missed,
+        status.frames_bad,
+    )?;
+    if let Some(t) = status.temperature_decicelsius {
+        write!(out, "  {:.1} °C", f64::from(t) / 10.0)?;
+    }
+    writeln!(out)?;
+    for fault in &status.faults {
+        write!(out, "    fault {}", fault.name)?;
+        if let Some(camera) = fault.camera {
+            write!(out, " (camera {camera})")?;
+        }
+        writeln!(out, ", {} times: {}", fault.count, fault.detail)?;
+    }
+    Ok(())
+}
+
+fn secs(micros: i64) -> f64 {
+    micros as f64 * 1e-6
+}

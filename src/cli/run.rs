@@ -1,0 +1,114 @@
+//! `posewire run`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+
+use super::Failure;
+use super::start::{self, Prepared};
+use super::status::Status;
+use crate::capture;
+use crate::config::{Config, Plan, PublishConfig};
+use crate::fault::Exit;
+use crate::pipeline::Geometry;
+use crate::runtime::{self, Job};
+use crate::service;
+use crate::stats::Stats;
+
+#[derive(Args)]
+pub(super) struct Run {
+    /// Configuration file (TOML); the options below go before what it says
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where frames come from: demo:, a clip (.avi, .mjpeg, .y4m, or anything that ffmpeg reads),
+    /// a directory of JPEG or PNG pictures, v4l2:/dev/video0
+    #[arg(short, long, value_name = "URI")]
+    source: Option<String>,
+    /// Directory of models that go before the embedded ones
+    #[arg(short, long, value_name = "DIR")]
+    models: Option<PathBuf>,
+    /// Where poses go: udp://HOST:PORT; may be given several times
+    #[arg(short, long, value_name = "URI")]
+    publish: Vec<String>,
+    /// Frames per second, instead of a recording's own times
+    #[arg(long, value_name = "FPS")]
+    rate: Option<f64>,
+    /// Play a recording at its own speed instead of as fast as possible
+    #[arg(long)]
+    realtime: bool,
+    /// Start a recording again at its end
+    #[arg(long)]
+    repeat: bool,
+    /// The camera's field of view along the picture's longer side, where it is not calibrated
+    #[arg(long, value_name = "DEGREES")]
+    fov: Option<f64>,
+    /// What computes: auto, tract (CPU) or tensorrt (GPU)
+    #[arg(long, value_name = "NAME")]
+    backend: Option<String>,
+    /// Stop after this time
+    #[arg(long, value_name = "S")]
+    seconds: Option<f64>,
+}
+
+impl Run {
+    /// What the file says, overridden by what the command line says.
+    fn config(&self) -> Result<Config, Failure> {
+        let mut config = match &self.config {
+            Some(path) => Config::from_file(path).map_err(|e| Failure::config(&e))?,
+            None => Config::default(),
+        };
+        let source = &mut config.source;
+        source.uri = self.source.clone().or(source.uri.take());
+        source.rate = self.rate.or(source.rate);
+        source.realtime |= self.realtime;
+        source.repeat |= self.repeat;
+        config.camera.fov_degrees = self.fov.or(config.camera.fov_degrees);
+        config.models.dir = self.models.clone().or(config.models.dir.take());
+        config.engine.backend = self.backend.clone().or(config.engine.backend.take());
+        if !self.publish.is_empty() {
+            config.publish =
+                self.publish.iter().map(|uri| PublishConfig { uri: uri.clone() }).collect();
+        }
+        Ok(config)
+    }
+}
+
+pub(super) fn run(args: Run) -> Result<(), Failure> {
+    let plan = args.config()?.check().map_err(|e| Failure::config(&e))?;
+    let prepared = start::prepare(&plan, |catalog, backend| start::detector(&plan, catalog, backend))?;
+    if let Geometry::AssumedFov(degrees) = plan.geometry {
+        log::info!(
+            "camera: not calibrated, a field of view of {degrees} degrees is assumed (--fov, or \
+             [camera] in the configuration)"
+        );
+    }
+    if plan.publish.is_empty() {
+        log::warn!("poses go nowhere: name a target with --publish udp://HOST:PORT");
+    }
+    execute(&plan, prepared, args.seconds)
+}
+
+/// Runs until the source ends, a signal comes, or `seconds` are over.
+pub(super) fn execute(plan: &Plan, prepared: Prepared, seconds: Option<f64>) -> Result<(), Failure> {
+    let stop = service::stop_on_signals().map_err(|e| Failure::new(Exit::Internal, &e))?;
+    let stats = Arc::new(Stats::default());
+    let mut status = Status::new(stats.clone(), prepared.backend);
+    let (uri, options) = (plan.source.clone(), plan.options.clone());
+    let job = Job {
+        open: Box::new(move || capture::open(&uri, &options)),
+        pipeline: prepared.pipeline,
+        publishers: prepared.publishers,
+        clock: prepared.clock,
+    };
+    let limit = seconds.filter(|s| *s > 0.0).map(|s| Instant::now() + Duration::from_secs_f64(s.min(1e9)));
+    let ended = runtime::run(job, &stop, &stats, |event| {
+        if limit.is_some_and(|l| Instant::now() >= l) {
+            stop.raise();
+        }
+        status.watch(event);
+    });
+    status.finish();
+    ended.map_err(|e| Failure::new(e.exit(), &e))
+}

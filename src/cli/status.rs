@@ -1,0 +1,168 @@
+//! How it goes: one calm line on a terminal, a log line now and then elsewhere.
+
+use std::io::{IsTerminal, Write};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::runtime::Event;
+use crate::stats::{Counts, Histogram, Snapshot, Stats};
+
+/// How often the line on a terminal is rewritten.
+const LINE_EVERY: Duration = Duration::from_millis(500);
+/// How often a log line is written without a terminal.
+const LOG_EVERY: Duration = Duration::from_secs(10);
+
+/// Watches a run and tells how it goes.
+pub(super) struct Status {
+    stats: Arc<Stats>,
+    backend: String,
+    on_terminal: bool,
+    begun: Instant,
+    last: Instant,
+    before: Sample,
+    fault: Option<String>,
+    line_shown: bool,
+}
+
+/// What intervals are measured between.
+#[derive(Default)]
+struct Sample {
+    counts: Counts,
+    stages: [Snapshot; STAGES],
+}
+
+const STAGES: usize = 6;
+const NAMES: [&str; STAGES] = ["wait", "decode", "detect", "lift", "publish", "capture-to-packet"];
+
+impl Sample {
+    fn of(stats: &Stats) -> Self {
+        let s = &stats.stages;
+        let stages = [&s.wait, &s.decode, &s.detect, &s.lift, &s.publish, &s.total];
+        Self { counts: stats.counters.read(), stages: stages.map(Histogram::snapshot) }
+    }
+}
+
+impl Status {
+    /// Tells of `stats`; `backend` is what computes, and why.
+    pub(super) fn new(stats: Arc<Stats>, backend: String) -> Self {
+        let on_terminal = std::io::stderr().is_terminal();
+        let now = Instant::now();
+        Self {
+            before: Sample::of(&stats),
+            stats,
+            backend,
+            on_terminal,
+            begun: now,
+            last: now,
+            fault: None,
+            line_shown: false,
+        }
+    }
+
+    /// To be called often, with each event of the run.
+    pub(super) fn watch(&mut self, event: Option<&Event>) {
+        match event {
+            Some(Event::SourceOpened(info)) => {
+                self.fault = None;
+                log::info!("source: {}", info.summary);
+            }
+            Some(Event::SourceLost(words)) => self.fault = Some(words.clone()),
+            Some(Event::SourceEnded) => log::info!("the recording is over"),
+            Some(Event::Failed(..) | Event::PublisherDone | Event::PerceptionDone) | None => {}
+        }
+        let every = if self.on_terminal { LINE_EVERY } else { LOG_EVERY };
+        let elapsed = self.last.elapsed();
+        if elapsed < every {
+            return;
+        }
+        let now = Sample::of(&self.stats);
+        let line = self.line(&now, elapsed);
+        self.before = now;
+        self.last = Instant::now();
+        if self.on_terminal {
+            let mut err = std::io::stderr().lock();
+            // A status line that cannot be written is not worth a word.
+            let _ = write!(err, "\r\x1b[K{line}");
+            let _ = err.flush();
+            self.line_shown = true;
+        } else {
+            log::info!("{line}");
+        }
+    }
+
+    fn line(&self, now: &Sample, elapsed: Duration) -> String {
+        let seconds = elapsed.as_secs_f64().max(1e-3);
+        let (a, b) = (&self.before.counts, &now.counts);
+        let per_second = |new: u64, old: u64| (new - old) as f64 / seconds;
+        let frames = b.frames_out - a.frames_out;
+        let persons = (b.persons - a.persons) as f64 / frames.max(1) as f64;
+        let mut line = format!(
+            "{:.1} fps in, {:.1} out, {persons:.1} persons",
+            per_second(b.frames_in, a.frames_in),
+            per_second(b.frames_out, a.frames_out),
+        );
+        for stage in [1, 2, 3, 5] {
+            let interval = now.stages[stage].since(&self.before.stages[stage]);
+            if let (Some(p50), Some(p99)) = (interval.quantile(0.5), interval.quantile(0.99)) {
+                line += &format!(", {} {}/{}", NAMES[stage], millis(p50), millis(p99));
+            }
+        }
+        line += " ms p50/p99";
+        let dropped = b.frames_displaced + b.frames_missed + b.frames_bad + b.publish_displaced;
+        if dropped > 0 {
+            line += &format!(", dropped {dropped}");
+        }
+        line += &format!(", {}", self.backend);
+        if let Some(fault) = &self.fault {
+            line += &format!("; FAULT {fault}");
+        }
+        line
+    }
+
+    /// The last words, over the whole run.
+    pub(super) fn finish(&mut self) {
+        if std::mem::take(&mut self.line_shown) {
+            let mut err = std::io::stderr().lock();
+            let _ = write!(err, "\r\x1b[K");
+            let _ = err.flush();
+        }
+        let all = Sample::of(&self.stats);
+        let c = &all.counts;
+        let seconds = self.begun.elapsed().as_secs_f64();
+        log::info!(
+            "{} frames in, {} out in {seconds:.1} s ({:.1} fps), {} persons in all",
+            c.frames_in,
+            c.frames_out,
+            c.frames_out as f64 / seconds.max(1e-3),
+            c.persons,
+        );
+        log::info!(
+            "lost: {} displaced by newer frames, {} missed by the source, {} bad; \
+             poses: {} sent, {} refused, {} fell out of a queue",
+            c.frames_displaced,
+            c.frames_missed,
+            c.frames_bad,
+            c.published,
+            c.publish_failed,
+            c.publish_displaced,
+        );
+        let times: Vec<String> = NAMES
+            .iter()
+            .zip(&all.stages)
+            .filter_map(|(name, s)| {
+                let (p50, p99) = (s.quantile(0.5)?, s.quantile(0.99)?);
+                Some(format!("{name} {}/{}", millis(p50), millis(p99)))
+            })
+            .collect();
+        if !times.is_empty() {
+            log::info!("ms p50/p99 (bucketed, at most 12.5 % high): {}", times.join(", "));
+        }
+    }
+}
+
+/// Milliseconds with three significant digits or so.
+fn millis(d: Duration) -> String {
+    let ms = d.as_secs_f64() * 1e3;
+    let digits = if ms < 0.1 { 3 } else if ms < 10.0 { 2 } else { 1 };
+    format!("{ms:.digits$}")
+}

@@ -1,0 +1,158 @@
+//! A datagram as one line of JSON: the same fields under the same names as `docs/wire.md`, with
+//! joints by name.
+
+use serde::ser::{Serialize, SerializeMap, SerializeStruct, Serializer};
+
+use super::{
+    FaultRecord, Header, Joints3d, Keypoints, Message, PersonRecord, PoseMessage, Share,
+    StatusMessage,
+};
+use crate::fault::Severity;
+use crate::skeleton::Skeleton;
+
+/// A datagram that serialises to its JSON object.
+#[derive(Clone, Copy, Debug)]
+pub struct Line<'a> {
+    /// Its header.
+    pub header: &'a Header,
+    /// Its message.
+    pub message: &'a Message,
+}
+
+impl Serialize for Line<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        let h = self.header;
+        match self.message {
+            Message::Pose(_) => map.serialize_entry("type", "pose")?,
+            Message::Status(_) => map.serialize_entry("type", "status")?,
+            Message::Unknown { kind } => map.serialize_entry("type", kind)?,
+        }
+        map.serialize_entry("session", &format_args!("{:016x}", h.session))?;
+        map.serialize_entry("packet", &h.packet)?;
+        map.serialize_entry("sent_us", &h.sent_us)?;
+        map.serialize_entry("realtime_offset_us", &h.realtime_offset_us)?;
+        map.serialize_entry("clock", h.clock.name())?;
+        match self.message {
+            Message::Pose(pose) => pose_entries(pose, &mut map)?,
+            Message::Status(status) => status_entries(status, &mut map)?,
+            Message::Unknown { .. } => {}
+        }
+        map.end()
+    }
+}
+
+fn pose_entries<M: SerializeMap>(m: &PoseMessage, map: &mut M) -> Result<(), M::Error> {
+    map.serialize_entry("camera", &m.camera)?;
+    map.serialize_entry("sequence", &m.sequence)?;
+    map.serialize_entry("part", &m.part)?;
+    map.serialize_entry("parts", &m.parts)?;
+    map.serialize_entry("media_time", &m.media_time)?;
+    map.serialize_entry("degraded", &m.degraded)?;
+    map.serialize_entry("captured_us", &m.captured_us)?;
+    map.serialize_entry("dequeued_us", &m.dequeued_us)?;
+    map.serialize_entry("decoded_us", &m.decoded_us)?;
+    map.serialize_entry("detected_us", &m.detected_us)?;
+    map.serialize_entry("lifted_us", &m.lifted_us)?;
+    map.serialize_entry("image_size", &m.image_size)?;
+    map.serialize_entry("engine", m.engine.name())?;
+    map.serialize_entry("precision", m.precision.name())?;
+    map.serialize_entry("model", &format_args!("{:08x}", m.model))?;
+    map.serialize_entry("skeleton", m.skeleton.name())?;
+    map.serialize_entry("persons_in_frame", &m.persons_in_frame)?;
+    map.serialize_entry("persons", &Persons(m))
+}
+
+struct Persons<'a>(&'a PoseMessage);
+
+impl Serialize for Persons<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.persons.iter().map(|p| One(p, self.0.skeleton)))
+    }
+}
+
+struct One<'a>(&'a PersonRecord, Skeleton);
+
+impl Serialize for One<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(p, skeleton) = *self;
+        let mut s = serializer.serialize_struct("person", 12)?;
+        s.serialize_field("track", &p.track)?;
+        s.serialize_field("describes_us", &p.describes_us)?;
+        s.serialize_field("lookahead_us", &p.lookahead_us)?;
+        s.serialize_field("predicted", &p.predicted)?;
+        s.serialize_field("revision", &p.revision)?;
+        s.serialize_field("withheld", &p.withheld)?;
+        s.serialize_field("score", &p.score)?;
+        s.serialize_field("plausibility", &p.plausibility)?;
+        s.serialize_field("root", &p.root)?;
+        s.serialize_field("root_covariance", &p.root_covariance)?;
+        s.serialize_field("joints", &p.joints.as_ref().map(|j| Space(j, skeleton)))?;
+        s.serialize_field("keypoints", &p.keypoints.as_ref().map(Picture))?;
+        s.end()
+    }
+}
+
+struct Space<'a>(&'a Joints3d, Skeleton);
+
+impl Serialize for Space<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let points = self.0.xyz.iter().zip(self.0.confidence);
+        serializer
+            .collect_map(self.1.joint_names().iter().zip(points.map(|([x, y, z], c)| (x, y, z, c))))
+    }
+}
+
+struct Picture<'a>(&'a Keypoints);
+
+impl Serialize for Picture<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let points = self.0.xy.iter().zip(self.0.confidence);
+        serializer.collect_map(
+            Skeleton::Coco17.joint_names().iter().zip(points.map(|([x, y], c)| (x, y, c))),
+        )
+    }
+}
+
+impl Serialize for Share {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // Three decimals tell 254 steps apart.
+        self.value().map(|v| (f64::from(v) * 1e3).round() / 1e3).serialize(serializer)
+    }
+}
+
+fn status_entries<M: SerializeMap>(m: &StatusMessage, map: &mut M) -> Result<(), M::Error> {
+    map.serialize_entry("state", m.state.name())?;
+    map.serialize_entry("interval_ms", &m.interval_ms)?;
+    map.serialize_entry("uptime_s", &m.uptime_s)?;
+    map.serialize_entry("fps_in", &(f64::from(m.fps_in_milli) / 1e3))?;
+    map.serialize_entry("fps_out", &(f64::from(m.fps_out_milli) / 1e3))?;
+    map.serialize_entry("frames_in", &m.frames_in)?;
+    map.serialize_entry("frames_out", &m.frames_out)?;
+    map.serialize_entry("frames_displaced", &m.frames_displaced)?;
+    map.serialize_entry("frames_missed", &m.frames_missed)?;
+    map.serialize_entry("frames_bad", &m.frames_bad)?;
+    let celsius = m.temperature_decicelsius.map(|t| f64::from(t) / 10.0);
+    map.serialize_entry("temperature_celsius", &celsius)?;
+    map.serialize_entry("faults", &m.faults[..])
+}
+
+impl Serialize for FaultRecord {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut s = serializer.serialize_struct("fault", 6)?;
+        s.serialize_field("name", self.name.as_str())?;
+        s.serialize_field(
+            "severity",
+            match self.severity {
+                Severity::Skip => "skip",
+                Severity::Restart => "restart",
+                Severity::Fatal => "fatal",
+            },
+        )?;
+        s.serialize_field("camera", &self.camera)?;
+        s.serialize_field("since_us", &self.since_us)?;
+        s.serialize_field("count", &self.count)?;
+        s.serialize_field("detail", self.detail.as_str())?;
+        s.end()
+    }
+}

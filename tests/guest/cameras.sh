@@ -1,0 +1,59 @@
+#!/bin/bash
+# cameras.sh WORK TEST_BINARY
+#
+# Boots Debian's own kernel with its virtual camera (vivid) under QEMU's software emulation and
+# runs TEST_BINARY (cargo's build of tests/camera.rs) in it as root; exit code: the test's.
+#
+#   cargo test --test camera --no-run          # prints the binary's path
+#   tests/guest/cameras.sh /tmp/guest target/debug/deps/camera-<hash>
+#
+# Needs an amd64 Debian with: apt-get install --no-install-recommends qemu-system-x86 cpio kmod
+# busybox-static v4l-utils. Downloads one kernel package into WORK (once, 100 MB).
+# -icount makes the guest's time virtual: the host's load does not disturb it.
+set -euo pipefail
+WORK=$(mkdir -p "$1" && readlink -f "$1") BINARY=$(readlink -f "$2")
+HERE=$(dirname "$(readlink -f "$0")")
+MODULES="vivid virtio_pci 9pnet_virtio 9p"
+
+if [ ! -e "$WORK/kernel/.done" ]; then
+    package=$(apt-cache depends linux-image-amd64 | awk '/Depends: linux-image/ {print $2; exit}')
+    (cd "$WORK" && rm -f linux-image-*.deb && apt-get download -q "$package")
+    dpkg-deb -x "$WORK"/linux-image-*.deb "$WORK/kernel"
+    version=$(ls "$WORK/kernel/lib/modules")
+    depmod -b "$WORK/kernel" "$version"
+    touch "$WORK/kernel/.done"
+fi
+version=$(ls "$WORK/kernel/lib/modules")
+
+# The initramfs: busybox, the modules in loading order, the programs with their libraries.
+root=$(mktemp -d "$WORK/root.XXXXXX")
+trap 'rm -rf "$root"' EXIT
+mkdir -p "$root"/{bin,dev,proc,sys,tmp,out,modules}
+cp /bin/busybox "$root/bin/"
+install -m 755 "$HERE/init" "$root/init"
+for module in $MODULES; do
+    modprobe -d "$WORK/kernel" -S "$version" --show-depends "$module" | awk '$1 == "insmod" {print $2}'
+done | awk '!seen[$0]++' | while read -r file; do
+    cp "$file" "$root/modules/"
+    basename "$file" >> "$root/modules/order"
+done
+for program in "$BINARY" "$(command -v v4l2-ctl)"; do
+    ldd "$program" | awk '/=> \// {print $3} /^\t\// {print $1}' | while read -r library; do
+        mkdir -p "$root$(dirname "$library")"
+        cp -nL "$library" "$root$library"
+    done
+done
+cp "$BINARY" "$root/bin/camera-test"
+cp "$(command -v v4l2-ctl)" "$root/bin/"
+(cd "$root" && find . -print0 | cpio -0 -o -H newc --quiet) | gzip -1 > "$WORK/initramfs.gz"
+
+mkdir -p "$WORK/out"
+rm -f "$WORK"/out/*
+timeout "${LIMIT:-400}" qemu-system-x86_64 -cpu max -smp 1 -m 1024 -icount shift=2,sleep=off \
+    -kernel "$WORK"/kernel/boot/vmlinuz-* -initrd "$WORK/initramfs.gz" \
+    -append "console=ttyS0 panic=-1 quiet" \
+    -nodefaults -display none -no-reboot -serial stdio -monitor none \
+    -fsdev "local,id=out,path=$WORK/out,security_model=none" \
+    -device virtio-9p-pci,fsdev=out,mount_tag=out < /dev/null || echo "qemu: exit code $?"
+cat "$WORK/out/log" 2> /dev/null || echo "the guest left no log"
+exit "$(cat "$WORK/out/code" 2> /dev/null || echo 98)"
