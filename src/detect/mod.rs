@@ -6,11 +6,12 @@
 
 mod crop;
 pub mod decode;
+mod network;
 pub mod preprocess;
-// pub mod topdown;
+pub mod topdown;
 
 pub use crop::Crop;
-// pub use topdown::TopDown;
+pub use topdown::{TopDown, TopDownSettings};
 
 pub mod truth;
 
@@ -52,12 +53,30 @@ pub enum DetectError {
     /// A network failed.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// A network gave what cannot be.
+    #[error("model {model}: {problem}")]
+    Output {
+        /// The model's name.
+        model: String,
+        /// What it gave.
+        problem: String,
+    },
+    /// A setting is out of range.
+    #[error("detector settings: {0}")]
+    Settings(String),
+}
+
+impl DetectError {
+    fn output(model: &str, problem: &impl std::fmt::Display) -> Self {
+        Self::Output { model: model.to_owned(), problem: problem.to_string() }
+    }
 }
 
 impl Fault for DetectError {
     fn severity(&self) -> Severity {
         match self {
-            Self::Picture(_) => Severity::Skip,
+            Self::Picture(_) | Self::Output { .. } => Severity::Skip,
+            Self::Settings(_) => Severity::Fatal,
             Self::Engine(e) => e.severity(),
         }
     }
