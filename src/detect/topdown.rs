@@ -13,7 +13,7 @@ use super::network::Network;
 use super::preprocess::Preprocessor;
 use super::{Crop, DetectError, Detector};
 use crate::engine::spec::{FinderSpec, KeypointsSpec};
-use crate::engine::{Engine, EngineError, ModelSpec};
+use crate::engine::{Backend, Engine, EngineError, ModelSpec, Precision};
 use crate::frame::{Frame, ImageView};
 use crate::pose::{BoundingBox, Keypoint, Keypoints2d, MAX_PERSONS};
 use crate::skeleton::{JOINTS, Skeleton};
@@ -106,13 +106,30 @@ struct KeypointNetwork {
 }
 
 impl TopDown {
+    /// Loads a finder and a keypoint network into `backend`.
+    ///
+    /// # Errors
+    /// If a model is of another kind, does not load, or a setting is out of range.
+    pub fn new(
+        backend: &dyn Backend,
+        finder: &ModelSpec,
+        keypoints: &ModelSpec,
+        precision: Precision,
+        settings: TopDownSettings,
+    ) -> Result<Self, DetectError> {
+        // A mistaken setting should not have to wait for the networks.
+        settings.check()?;
+        let engines = (backend.load(finder, precision, 1)?, backend.load(keypoints, precision, 1)?);
+        Self::with_engines((finder, engines.0), (keypoints, engines.1), settings)
+    }
+
     /// From a finder and a keypoint network, each with the engine that it was loaded into at
     /// batch 1.
     ///
     /// # Errors
     /// If a model is of another kind, an engine has other tensors than its manifest, or a setting
     /// is out of range.
-    pub fn new(
+    pub fn with_engines(
         finder: (&ModelSpec, Box<dyn Engine>),
         keypoints: (&ModelSpec, Box<dyn Engine>),
         settings: TopDownSettings,
@@ -243,6 +260,39 @@ impl TopDown {
         Ok(())
     }
 
+    /// One picture.
+    fn step(
+        &mut self,
+        now: Timestamp,
+        image: &ImageView<'_>,
+        found: &mut Vec<Keypoints2d>,
+    ) -> Result<(), DetectError> {
+        let mut seen = ArrayVec::new();
+        let following = !self.followed.is_empty();
+        let fading = self.follow(image, now, &mut seen)?;
+        if self.search_is_due(now, following, fading) {
+            self.search(image, &mut seen)?;
+            self.last_search = Some(now);
+            self.frames_since_search = 0;
+        } else {
+            self.frames_since_search = self.frames_since_search.saturating_add(1);
+        }
+        self.last_frame = Some(now);
+        seen.sort_unstable_by(|a, b| b.keypoints.score.total_cmp(&a.keypoints.score));
+        for person in seen {
+            let same = |other: &Followed| {
+                let (a, b) = (&person.keypoints, &other.keypoints);
+                let scale = person.area.area().min(other.area.area());
+                a.similarity(b, scale, SEEN) > self.settings.duplicate_similarity
+            };
+            if self.followed.len() < self.settings.max_persons && !self.followed.iter().any(same) {
+                self.followed.push(person);
+                found.push(person.keypoints);
+            }
+        }
+        Ok(())
+    }
+
     /// The keypoints of the person in `area`; `None` if there is nobody.
     fn look(
         &mut self,
@@ -268,31 +318,12 @@ impl Detector for TopDown {
         image: &ImageView<'_>,
         found: &mut Vec<Keypoints2d>,
     ) -> Result<(), DetectError> {
-        let now = frame.captured;
-        let mut seen = ArrayVec::new();
-        let following = !self.followed.is_empty();
-        let fading = self.follow(image, now, &mut seen)?;
-        if self.search_is_due(now, following, fading) {
-            self.search(image, &mut seen)?;
-            self.last_search = Some(now);
-            self.frames_since_search = 0;
-        } else {
-            self.frames_since_search = self.frames_since_search.saturating_add(1);
+        let result = self.step(frame.captured, image, found);
+        if result.is_err() {
+            // Nobody is followed any more: search as soon as a picture can be used again.
+            self.forget();
         }
-        self.last_frame = Some(now);
-        seen.sort_unstable_by(|a, b| b.keypoints.score.total_cmp(&a.keypoints.score));
-        for person in seen {
-            let same = |other: &Followed| {
-                let (a, b) = (&person.keypoints, &other.keypoints);
-                let scale = person.area.area().min(other.area.area());
-                a.similarity(b, scale, SEEN) > self.settings.duplicate_similarity
-            };
-            if self.followed.len() < self.settings.max_persons && !self.followed.iter().any(same) {
-                self.followed.push(person);
-                found.push(person.keypoints);
-            }
-        }
-        Ok(())
+        result
     }
 
     fn describe(&self) -> String {

@@ -172,7 +172,7 @@ fn detector(settings: TopDownSettings) -> (TopDown, Arc<Probe>) {
     }));
     let f = Box::new(FakeFinder(probe.clone(), signature(&finder)));
     let k = Box::new(FakeKeypoints(probe.clone(), signature(&keypoints)));
-    (TopDown::new((&finder, f), (&keypoints, k), settings).unwrap(), probe)
+    (TopDown::with_engines((&finder, f), (&keypoints, k), settings).unwrap(), probe)
 }
 
 /// A grey picture of 640 x 480 with a bright bar of 40 x 200 at each place (left, top).
@@ -310,7 +310,7 @@ fn a_nan_costs_the_frame_and_the_next_one_is_searched_anew() {
     assert!(error.to_string().contains("\"h\""), "{error}");
     assert_eq!(crate::fault::Fault::severity(&error), crate::fault::Severity::Skip);
     probe.break_keypoints.store(false, Ordering::Relaxed);
-    let found = look(&mut d, 0.133, &[(100, 100)]).unwrap();
+    let found = look(&mut d, 0.066, &[(100, 100)]).unwrap();
     assert_eq!(found.len(), 1);
 }
 

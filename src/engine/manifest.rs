@@ -423,6 +423,9 @@ fn heatmap(w: WrittenHeatmap, input: &ImageInput) -> Checked<HeatmapDecoder> {
     if w.blur > 31 || (w.blur > 0 && w.blur.is_multiple_of(2)) {
         return wrong("decoder.blur", format!("{} is not an odd size of at most 31", w.blur));
     }
+    if w.blur > (input.width / w.stride).min(input.height / w.stride) {
+        return wrong("decoder.blur", format!("{} is larger than the map", w.blur));
+    }
     Ok(HeatmapDecoder {
         heatmaps: w.heatmaps,
         stride: w.stride,
