@@ -167,7 +167,7 @@ enum Location<'a> {
 
 impl<'a> Location<'a> {
     fn of(uri: &'a str) -> Self {
-        if uri.starts_with("demo:") {
+        if uri == "demo" || uri.starts_with("demo:") {
             return Self::Demo;
         }
         let device = uri.strip_prefix("v4l2:");

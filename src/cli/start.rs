@@ -43,14 +43,9 @@ pub(super) fn detector(
     };
     let finder = pick(ModelKind::Finder, &plan.models.finder)?;
     let keypoints = pick(ModelKind::Keypoints, &plan.models.keypoints)?;
-    let load = |model| backend.load(model, Precision::F32, 1).map_err(|e| Failure::config(&e));
-    let (finder_engine, keypoints_engine) = (load(&finder)?, load(&keypoints)?);
-    let detector = TopDown::new(
-        (&finder, finder_engine),
-        (&keypoints, keypoints_engine),
-        plan.detector.clone(),
-    )
-    .map_err(|e| Failure::config(&e))?;
+    let settings = plan.detector.clone();
+    let detector = TopDown::new(backend, &finder, &keypoints, Precision::F32, settings)
+        .map_err(|e| Failure::config(&e))?;
     Ok(Box::new(detector))
 }
 
