@@ -325,6 +325,10 @@ fn read(
             }
             Err(error) if error.severity() == Severity::Skip => {
                 add(&counters.frames_bad, 1);
+                if let CaptureError::BadFrame { sequence, .. } = &error {
+                    // Counted as bad, so its number is not missing.
+                    expected = Some(sequence.saturating_add(1).max(expected.unwrap_or(0)));
+                }
                 warn_rarely(limit, shared.clock.now(), &error);
             }
             Err(error) => return Some(error),

@@ -151,13 +151,9 @@ fn a_frame_becomes_a_packet_without_a_heap_allocation() {
         Default::default(),
     )
     .unwrap();
-    let lifter = Lifter::new(
-        &Canned,
-        &pick(ModelKind::Lifter),
-        Precision::F32,
-        &LiftSettings::default(),
-    )
-    .unwrap();
+    let lifter =
+        Lifter::new(&Canned, &pick(ModelKind::Lifter), Precision::F32, &LiftSettings::default())
+            .unwrap();
     let clock: Arc<dyn Clock> = Arc::new(MonotonicClock);
     let tracker = Tracker::new(TrackSettings::default());
     let geometry = Geometry::AssumedFov(65.0);

@@ -215,7 +215,9 @@ fn a_publisher_that_can_never_work_ends_the_run_as_a_configuration_error() {
     let stats = Arc::new(Stats::default());
     let job = job(once(GreySource::new(false, 0, 1_000_000)), quick(), vec![Box::new(Broken)]);
     let error = run(job, &Stop::new(), &stats, |_| {}).unwrap_err();
-    assert!(matches!(&error, RunError::Failed { message, .. } if message.contains("no such thing")));
+    assert!(
+        matches!(&error, RunError::Failed { message, .. } if message.contains("no such thing"))
+    );
     assert_eq!(error.exit(), Exit::Config);
 }
 

@@ -148,8 +148,7 @@ impl FrameSource for GreySource {
         }
         std::thread::sleep(self.interval);
         let Some(lease) = self.pool.take(limit) else { return Ok(Next::Idle) };
-        let layout =
-            ImageLayout::packed(640, 480, PixelFormat::Gray8, ColorSpace::default());
+        let layout = ImageLayout::packed(640, 480, PixelFormat::Gray8, ColorSpace::default());
         let buffer = self.pool.buffer(&lease);
         buffer.resize(640 * 480, 0);
         buffer.fill(self.sequence as u8);
@@ -176,7 +175,6 @@ pub fn grey_frame(pool: &mut FramePool, sequence: u64, seconds: f64) -> Frame {
     pool.buffer(&lease).resize(640 * 480, 90);
     let captured = Timestamp::from_secs_f64(seconds);
     let dequeued = MonotonicClock.now();
-    let stamp =
-        FrameStamp { camera: 0, sequence, captured, timebase: Timebase::Media, dequeued };
+    let stamp = FrameStamp { camera: 0, sequence, captured, timebase: Timebase::Media, dequeued };
     pool.share(lease, layout, stamp).unwrap()
 }
