@@ -175,7 +175,8 @@ impl Config {
     /// # Errors
     /// Says where and what, in words.
     pub fn from_toml(text: &str) -> Result<Self, String> {
-        let document = toml::Deserializer::parse(text).map_err(|e| e.to_string().trim().to_owned())?;
+        let document =
+            toml::Deserializer::parse(text).map_err(|e| e.to_string().trim().to_owned())?;
         serde_path_to_error::deserialize(document).map_err(|e| {
             let at = e.path().to_string();
             let words = e.into_inner().to_string();
@@ -190,13 +191,33 @@ impl Config {
     pub fn check(self) -> Result<Plan, ConfigError> {
         let Config { source, camera, models, engine, detector, tracker, publish } = self;
         let uri = source.uri.ok_or(ConfigError::NoSource)?;
-        within("[source] rate", source.rate, 0.1..=1000.0, "must be from 0.1 to 1000 frames per second")?;
-        within("[camera] fov_degrees", camera.fov_degrees, 5.0..=170.0, "must be from 5 to 170 degrees")?;
+        within(
+            "[source] rate",
+            source.rate,
+            0.1..=1000.0,
+            "must be from 0.1 to 1000 frames per second",
+        )?;
+        within(
+            "[camera] fov_degrees",
+            camera.fov_degrees,
+            5.0..=170.0,
+            "must be from 5 to 170 degrees",
+        )?;
         if let Some(mount) = camera.mount {
             let wanted = "must be from -90 to 90 degrees";
-            within("[camera] mount.pitch_degrees", Some(mount.pitch_degrees), -90.0..=90.0, wanted)?;
+            within(
+                "[camera] mount.pitch_degrees",
+                Some(mount.pitch_degrees),
+                -90.0..=90.0,
+                wanted,
+            )?;
             let wanted = "must be from -180 to 180 degrees";
-            within("[camera] mount.roll_degrees", Some(mount.roll_degrees), -180.0..=180.0, wanted)?;
+            within(
+                "[camera] mount.roll_degrees",
+                Some(mount.roll_degrees),
+                -180.0..=180.0,
+                wanted,
+            )?;
         }
         let wanted = "must be from 0 to 60 seconds";
         within("[tracker] lost_seconds", Some(tracker.lost_seconds), 0.0..=60.0, wanted)?;
@@ -288,7 +309,8 @@ mod tests {
 
     #[test]
     fn a_wrong_type_is_named_with_its_key() {
-        let problem = Config::from_toml("[source]\nuri = \"demo:\"\nrate = \"fast\"\n").unwrap_err();
+        let problem =
+            Config::from_toml("[source]\nuri = \"demo:\"\nrate = \"fast\"\n").unwrap_err();
         assert!(problem.contains("source.rate") && problem.contains("fast"), "{problem}");
     }
 

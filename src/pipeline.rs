@@ -151,9 +151,7 @@ impl Pipeline {
         let sequence = frame.sequence;
         let coded = frame.image();
         let image = if coded.format.is_compressed() {
-            self.decoder
-                .decode(&coded)
-                .map_err(|source| StepError::Decode { sequence, source })?
+            self.decoder.decode(&coded).map_err(|source| StepError::Decode { sequence, source })?
         } else {
             coded
         };

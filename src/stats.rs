@@ -68,9 +68,7 @@ impl Default for Snapshot {
 impl Snapshot {
     /// What was counted between `earlier` and `self`.
     pub fn since(&self, earlier: &Self) -> Self {
-        Self {
-            counts: std::array::from_fn(|i| self.counts[i].saturating_sub(earlier.counts[i])),
-        }
+        Self { counts: std::array::from_fn(|i| self.counts[i].saturating_sub(earlier.counts[i])) }
     }
 
     /// How many durations.

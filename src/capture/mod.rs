@@ -213,6 +213,14 @@ mod tests {
     }
 
     #[test]
+    fn the_demo_opens_by_its_uri() {
+        let options = SourceOptions { camera: 3, rate: None, realtime: false, repeat: false };
+        let mut demo = open("demo:1", &options).unwrap();
+        let Ok(Next::Frame(frame)) = demo.next(Duration::from_secs(10)) else { panic!("no frame") };
+        assert_eq!((frame.camera, frame.sequence), (3, 0));
+    }
+
+    #[test]
     fn a_rate_that_is_no_rate_is_refused() {
         for rate in [0.0, -5.0, f64::NAN, f64::INFINITY] {
             let options =

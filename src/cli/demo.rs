@@ -8,7 +8,9 @@ use super::Failure;
 use super::run::execute;
 use super::start;
 use crate::capture::demo::DemoSource;
-use crate::config::{CameraConfig, Config, EngineConfig, ModelsConfig, PublishConfig, SourceConfig};
+use crate::config::{
+    CameraConfig, Config, EngineConfig, ModelsConfig, PublishConfig, SourceConfig,
+};
 use crate::detect::Detector;
 use crate::detect::truth::TruthDetector;
 use crate::engine::ModelKind;
@@ -16,7 +18,7 @@ use crate::figure::Figure;
 use crate::figure::truth::{FRAME_RATE, moment};
 use crate::lift::Mount;
 use crate::metrics::{mpjpe, p_mpjpe};
-use crate::pose::{PoseFrame, Pose3d};
+use crate::pose::{Pose3d, PoseFrame};
 use crate::publish::{PublishError, Publisher};
 use crate::skeleton::{JOINTS, Skeleton, h36m};
 use crate::time::Timestamp;
@@ -77,10 +79,9 @@ pub(super) fn demo(args: &Demo) -> Result<(), Failure> {
         Ok(detector)
     })?;
     let errors = Arc::new(Mutex::new(Errors::default()));
-    prepared.publishers.push(Box::new(TruthMeter {
-        figure: Figure::default(),
-        errors: errors.clone(),
-    }));
+    prepared
+        .publishers
+        .push(Box::new(TruthMeter { figure: Figure::default(), errors: errors.clone() }));
     log::info!("watch the poses with: posewire listen {}", args.publish.join(" "));
     execute(&plan, prepared, Some(args.seconds))?;
     let errors = errors.lock().unwrap_or_else(PoisonError::into_inner);

@@ -77,7 +77,8 @@ impl Run {
 
 pub(super) fn run(args: Run) -> Result<(), Failure> {
     let plan = args.config()?.check().map_err(|e| Failure::config(&e))?;
-    let prepared = start::prepare(&plan, |catalog, backend| start::detector(&plan, catalog, backend))?;
+    let prepared =
+        start::prepare(&plan, |catalog, backend| start::detector(&plan, catalog, backend))?;
     if let Geometry::AssumedFov(degrees) = plan.geometry {
         log::info!(
             "camera: not calibrated, a field of view of {degrees} degrees is assumed (--fov, or \
@@ -91,7 +92,11 @@ pub(super) fn run(args: Run) -> Result<(), Failure> {
 }
 
 /// Runs until the source ends, a signal comes, or `seconds` are over.
-pub(super) fn execute(plan: &Plan, prepared: Prepared, seconds: Option<f64>) -> Result<(), Failure> {
+pub(super) fn execute(
+    plan: &Plan,
+    prepared: Prepared,
+    seconds: Option<f64>,
+) -> Result<(), Failure> {
     let stop = service::stop_on_signals().map_err(|e| Failure::new(Exit::Internal, &e))?;
     let stats = Arc::new(Stats::default());
     let mut status = Status::new(stats.clone(), prepared.backend);
@@ -102,7 +107,8 @@ pub(super) fn execute(plan: &Plan, prepared: Prepared, seconds: Option<f64>) -> 
         publishers: prepared.publishers,
         clock: prepared.clock,
     };
-    let limit = seconds.filter(|s| *s > 0.0).map(|s| Instant::now() + Duration::from_secs_f64(s.min(1e9)));
+    let limit =
+        seconds.filter(|s| *s > 0.0).map(|s| Instant::now() + Duration::from_secs_f64(s.min(1e9)));
     let ended = runtime::run(job, &stop, &stats, |event| {
         if limit.is_some_and(|l| Instant::now() >= l) {
             stop.raise();

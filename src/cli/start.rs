@@ -11,9 +11,9 @@ use crate::engine::{self, Backend, ModelKind, Precision};
 use crate::lift::Lifter;
 use crate::pipeline::Pipeline;
 use crate::publish::{self, PublishSettings, Publisher};
-use crate::wire::{EngineId, PrecisionId};
 use crate::time::{Clock, MonotonicClock};
 use crate::track::Tracker;
+use crate::wire::{EngineId, PrecisionId};
 
 /// What a plan needs, loaded.
 pub(super) struct Prepared {
@@ -43,7 +43,8 @@ pub(super) fn detector(
     };
     let finder = pick(ModelKind::Finder, &plan.models.finder)?;
     let keypoints = pick(ModelKind::Keypoints, &plan.models.keypoints)?;
-    let detector = TopDown::new(backend, &finder, &keypoints, Precision::F32, plan.detector.clone())
+    let settings = plan.detector.clone();
+    let detector = TopDown::new(backend, &finder, &keypoints, Precision::F32, settings)
         .map_err(|e| Failure::config(&e))?;
     Ok(Box::new(detector))
 }
@@ -62,7 +63,8 @@ pub(super) fn prepare(
     let lifter = Lifter::new(backend, &model, Precision::F32, &plan.lift)
         .map_err(|e| Failure::config(&e))?;
     let clock: Arc<dyn Clock> = Arc::new(MonotonicClock);
-    let id = u32::from_be_bytes([model.sha256[0], model.sha256[1], model.sha256[2], model.sha256[3]]);
+    let id =
+        u32::from_be_bytes([model.sha256[0], model.sha256[1], model.sha256[2], model.sha256[3]]);
     let tracker = Tracker::new(plan.tracker);
     let pipeline = Pipeline::new(detector, tracker, lifter, plan.geometry, clock.clone(), id)
         .map_err(|e| Failure::config(&e))?;

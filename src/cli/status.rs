@@ -163,6 +163,12 @@ impl Status {
 /// Milliseconds with three significant digits or so.
 fn millis(d: Duration) -> String {
     let ms = d.as_secs_f64() * 1e3;
-    let digits = if ms < 0.1 { 3 } else if ms < 10.0 { 2 } else { 1 };
+    let digits = if ms < 0.1 {
+        3
+    } else if ms < 10.0 {
+        2
+    } else {
+        1
+    };
     format!("{ms:.digits$}")
 }

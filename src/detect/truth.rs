@@ -3,7 +3,8 @@
 //! It does not look at the pixels. It asks the drawn figure where it was when the frame was taken
 //! and answers like a detector: jittering, unsure of what is hidden, now and then blind. The
 //! magnitudes are those of a small top-down network on these very pictures (PP-TinyPose): 3 % of the
-//! torso, as median, where a joint is in plain view; a hidden one is a guess, 11 %.
+//! torso, as median, where a joint is in plain view, and twice that where it is hidden
+//! (`tests/demo_detectors.py`, 2026-11-23: 2.9 % and 6.1 %).
 
 use crate::camera::Intrinsics;
 use crate::figure::Figure;
@@ -21,7 +22,7 @@ const CARRY: f64 = 0.82;
 /// Jitter of a visible joint, as a share of COCO's annotation spread for it.
 const VISIBLE: f64 = 0.26;
 /// The same for a hidden joint.
-const HIDDEN: f64 = 1.1;
+const HIDDEN: f64 = 0.7;
 /// Chance per frame that one joint is missed: in view, hidden.
 const MISS: (f64, f64) = (0.004, 0.10);
 /// Chance per frame that the whole person is missed.

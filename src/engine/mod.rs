@@ -148,10 +148,8 @@ pub enum EngineError {
 /// If there is no such backend, or it cannot run here.
 pub fn choose(name: &str) -> Result<(&'static dyn Backend, String), EngineError> {
     static TRACT: tract::Tract = tract::Tract;
-    let unavailable = |backend, problem: &str| EngineError::Unavailable {
-        backend,
-        problem: problem.to_owned(),
-    };
+    let unavailable =
+        |backend, problem: &str| EngineError::Unavailable { backend, problem: problem.to_owned() };
     match name {
         "tract" => Ok((&TRACT, "tract on the CPU, as configured".to_owned())),
         "auto" => Ok((&TRACT, "tract on the CPU: this build has no TensorRT".to_owned())),

@@ -106,11 +106,15 @@ impl Lifter {
     ) -> Result<Self, LiftError> {
         let wrong = |problem: String| EngineError::Model { model: model.name.clone(), problem };
         let Task::Lifter(spec) = &model.task else {
-            return Err(wrong("it is not a lifter; choose one with kind = \"lifter\"".into()).into());
+            return Err(
+                wrong("it is not a lifter; choose one with kind = \"lifter\"".into()).into()
+            );
         };
         if spec.output_skeleton != Skeleton::Human36m17 {
             let found = spec.output_skeleton;
-            return Err(wrong(format!("it gives the skeleton {found}, packets carry h36m17")).into());
+            return Err(
+                wrong(format!("it gives the skeleton {found}, packets carry h36m17")).into()
+            );
         }
         if spec.features != 3 || !matches!(spec.context, 0 | 5) || spec.frames == 0 {
             let (f, c) = (spec.features, spec.context);
@@ -162,7 +166,9 @@ impl Lifter {
         camera: &Intrinsics,
     ) -> Result<(), LiftError> {
         if !self.windows.iter().any(|(id, _)| *id == track) {
-            let Some(mut window) = self.spare.pop() else { return Err(LiftError::TooMany(track.0)) };
+            let Some(mut window) = self.spare.pop() else {
+                return Err(LiftError::TooMany(track.0));
+            };
             window.clear();
             self.windows.push((track, window));
         }

@@ -81,7 +81,12 @@ impl Window {
 
     /// Appends what was seen at `time`. Observations must come in the order of time: one that is
     /// not newer than the last is ignored, and false returned.
-    pub fn observe(&mut self, time: Timestamp, keypoints: &Keypoints2d, camera: &Intrinsics) -> bool {
+    pub fn observe(
+        &mut self,
+        time: Timestamp,
+        keypoints: &Keypoints2d,
+        camera: &Intrinsics,
+    ) -> bool {
         if self.newest().is_some_and(|last| time <= last) {
             return false;
         }
@@ -201,7 +206,13 @@ mod tests {
     use crate::pose::Keypoint;
 
     fn camera() -> Intrinsics {
-        Intrinsics { fx: 500.0, fy: 500.0, cx: 0.0, cy: 0.0, ..Intrinsics::from_fov(1000, 1000, 90.0) }
+        Intrinsics {
+            fx: 500.0,
+            fy: 500.0,
+            cx: 0.0,
+            cy: 0.0,
+            ..Intrinsics::from_fov(1000, 1000, 90.0)
+        }
     }
 
     /// Everybody's joints at pixel x.
@@ -259,8 +270,7 @@ mod tests {
         for (t, x) in [(0.0, 0.0), (0.1, 1.0), (0.5, 5.0), (0.6, 6.0)] {
             w.observe(at(t), &seen(x), &camera());
         }
-        let wanted =
-            [Some(6.0), Some(5.0), None, None, None, Some(1.0), Some(0.0), Some(0.0)];
+        let wanted = [Some(6.0), Some(5.0), None, None, None, Some(1.0), Some(0.0), Some(0.0)];
         assert_near(&resampled(&mut w, 0.6, 8), &wanted);
     }
 

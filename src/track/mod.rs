@@ -170,9 +170,11 @@ impl Track {
 
     fn see(&mut self, detection: &Keypoints2d, time: Timestamp, birth_frames: u32) {
         let dt = time.secs_since(self.seen) as f32;
-        if let (Some(old), Some(new), true) =
-            (self.keypoints.bounding_box(LEAST_CONFIDENCE), detection.bounding_box(LEAST_CONFIDENCE), dt > 1e-3)
-        {
+        if let (Some(old), Some(new), true) = (
+            self.keypoints.bounding_box(LEAST_CONFIDENCE),
+            detection.bounding_box(LEAST_CONFIDENCE),
+            dt > 1e-3,
+        ) {
             let ((x0, y0), (x1, y1)) = (old.centre(), new.centre());
             for (v, moved) in self.velocity.iter_mut().zip([x1 - x0, y1 - y0]) {
                 *v += VELOCITY_GAIN * (moved / dt - *v);

@@ -1,6 +1,5 @@
 use super::*;
 use crate::pose::Keypoint;
-use crate::skeleton::JOINTS;
 
 /// A standing person of 100 x 200 pixels with its top left at (x, y).
 fn person(x: f32, y: f32) -> Keypoints2d {

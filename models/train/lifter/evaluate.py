@@ -3,12 +3,12 @@
     python evaluate.py --data mocap_50hz.npz.xz --model ../../pstmo_s_27_live.onnx --out run/eval.json
 
 Held-out sequences (subjects 17, 91, 135, U09) are cut into clips of at most 5 s. Each clip gets one fixed random camera and one detector
-noise process over its whole length, observed at 25 Hz; every observation from the first on is lifted from what had been seen by then.
+noise process over its whole length, observed --fps times a second; every observation from the first on is lifted from what had been seen by then.
 Truth: the mocap joints in the real camera's frame. Bodies keep their recorded proportions.
 "known height": truth scaled to the training bodies' chain length (1.60 m), i.e. the user has stated the height. Otherwise the network's
 average adult is compared with the person as recorded.
-Conditions: clean or simulated 2D; gravity known (with a 2.5 degree error) or not. All errors in mm; velocity in mm per frame (25 Hz),
-acceleration in mm per frame squared, jitter = mean |third difference| * 25^3 in m/s^3 (truth has its own, printed beside it).
+Conditions: clean or simulated 2D; gravity known (with a 2.5 degree error) or not. All errors in mm; velocity in mm per observation,
+acceleration in mm per observation squared, jitter = mean |third difference| * fps^3 in m/s^3 (truth has its own, printed beside it).
 """
 
 import argparse
@@ -26,31 +26,30 @@ from detector_noise import detect
 from mocap import CHAIN_REF_M, HZ, load
 from skeleton import BONES17, H36M17
 
-CLIP_FRAMES = 125
+CLIP_S = 5
 
 
-def clips(mocap, step, ui_share):
-    """[(first 50 Hz frame, observations at 25 Hz)], every `step`-th clip."""
+def clips(mocap, step, ui_share, fps):
+    """[(first 50 Hz frame, number of observations, from UI-PRMD)], every `step`-th clip; at least 1.2 s long."""
     out = []
     for _, _, source, split, a, b in mocap.sequences:
         if split != "heldout":
             continue
-        for s in range(a, b - 30, 2 * CLIP_FRAMES):
-            n = min(CLIP_FRAMES, (b - 1 - s) // 2 + 1)
-            if n >= 30:
-                out.append((s, n, source.startswith("UI-PRMD")))
+        for s in range(a, b - 60, round(CLIP_S * HZ)):
+            n = min(round(CLIP_S * fps), int((b - 1 - s) / HZ * fps) + 1)
+            out.append((s, n, source.startswith("UI-PRMD")))
     cmu = [c for c in out if not c[2]]
     ui = [c for c in out if c[2]]
     keep_ui = ui[:: max(1, round(1 / ui_share))] if ui_share > 0 else []
     return (cmu + keep_ui)[::step]
 
 
-def simulate(engine, group, noisy, known, fps):
+def simulate(engine, group, noisy, fps):
     """One camera per clip -> observations (oldest first) and truth in the real camera's frame."""
     b = len(group)
     first = torch.tensor([c[0] for c in group])
-    n = CLIP_FRAMES
-    t = torch.arange(n).float() / 25.0
+    n = round(CLIP_S * fps)
+    t = torch.arange(n).float() / fps
     times = t[None].expand(b, -1)
     p = engine.reshape_body(engine.poses(first, times, torch.ones(b)), first, 0.0)
     count = torch.tensor([c[1] for c in group])
@@ -69,7 +68,6 @@ def simulate(engine, group, noisy, known, fps):
     truth = torch.einsum("bnij,bnkj->bnki", rot, p[:, :, :17] - p[:, :, :1])
     near = cam[..., 2].amin((1, 2)) > 0.25
     scale = CHAIN_REF_M / engine.m.chain[first]
-    del fps
     return times, rays, conf, g, truth, count, near, scale
 
 
@@ -82,9 +80,9 @@ def windows(times, rays, conf, clip, i, m):
     return t - t[:, :1], (i + 1).clamp_max(m), r, c
 
 
-def run(session, engine, group, noisy, known, slots, lookahead, seed):
+def run(session, engine, group, noisy, known, slots, lookahead, seed, fps=25.0):
     torch.manual_seed(seed)
-    times, rays, conf, g, truth, count, near, scale = simulate(engine, group, noisy, known, 25)
+    times, rays, conf, g, truth, count, near, scale = simulate(engine, group, noisy, fps)
     names = [i.name for i in session.get_inputs()]
     pred = torch.full_like(truth, float("nan"))
     valid = torch.zeros(truth.shape[:2], dtype=torch.bool)
@@ -92,14 +90,14 @@ def run(session, engine, group, noisy, known, slots, lookahead, seed):
     for c0 in range(0, b, 16):
         clip = torch.arange(c0, min(c0 + 16, b)).repeat_interleave(n)
         i = torch.arange(n).repeat(len(clip) // n)
-        t, cnt, r, c = windows(times, rays, conf, clip, i, slots + 2)
+        t, cnt, r, c = windows(times, rays, conf, clip, i, int((slots - 1) / 25.0 * fps) + 3)
         sr, sc = geometry.resample(t, cnt, r, c, slots, 25.0)
         kn = torch.full((len(clip),), 1.0 if known else 0.0)
         w, ctx, rot, ok = geometry.normalise(sr, sc, g[clip], kn)
         feed = {"window": w.numpy(), "context": ctx.numpy()}
         y = torch.from_numpy(session.run(None, {k: feed[k] for k in names})[0])
         y = torch.einsum("bij,bki->bkj", rot, y)
-        j = i - lookahead
+        j = i - round(lookahead * fps / 25.0)
         good = (j >= 0) & ok & near[clip] & (i < count[clip])
         # A frame with fewer than 4 keypoints in the newest slot is not lifted by the runtime either.
         good &= (sc[:, 0] > 0).sum(-1) >= 4
@@ -112,7 +110,7 @@ def third(x):
     return x[:, 3:] - 3 * x[:, 2:-1] + 3 * x[:, 1:-2] - x[:, :-3]
 
 
-def summary(pred, truth, valid, scale):
+def summary(pred, truth, valid, scale, fps=25.0):
     p, q = pred[valid], truth[valid]
     raw = 1 / scale[:, None].expand(valid.shape)[valid]
     e = metrics.mpjpe(p, q)
@@ -128,8 +126,8 @@ def summary(pred, truth, valid, scale):
     v3 = v2[:, 1:] & v2[:, :-1]
     out["mpjve"] = metrics.mpjpe(d(pred), d(truth))[v1].mean().item()
     out["accel"] = metrics.mpjpe(d(d(pred)), d(d(truth)))[v2].mean().item()
-    out["jitter"] = third(pred)[v3].norm(dim=-1).mean().item() * 25**3
-    out["jitter_truth"] = third(truth)[v3].norm(dim=-1).mean().item() * 25**3
+    out["jitter"] = third(pred)[v3].norm(dim=-1).mean().item() * fps**3
+    out["jitter_truth"] = third(truth)[v3].norm(dim=-1).mean().item() * fps**3
     pa, pb = [a for a, _ in BONES17], [b for _, b in BONES17]
     lengths = (pred[:, :, pa] - pred[:, :, pb]).norm(dim=-1)
     std = [lengths[i][valid[i]].std(0).mean().item() for i in range(len(valid)) if valid[i].sum() > 10]
@@ -153,6 +151,7 @@ def main():
     a.add_argument("--step", type=int, default=1, help="use every n-th clip")
     a.add_argument("--ui-share", type=float, default=0.25)
     a.add_argument("--seed", type=int, default=5)
+    a.add_argument("--fps", type=float, default=25.0)
     a.add_argument("--lookahead", type=int, default=0)
     a = a.parse_args()
     mocap = load(a.data)
@@ -161,18 +160,18 @@ def main():
     session = ort.InferenceSession(a.model, so, providers=["CPUExecutionProvider"])
     slots = session.get_inputs()[0].shape[1]
     engine = Engine(mocap, slots, 25.0)
-    group = clips(mocap, a.step, a.ui_share)
+    group = clips(mocap, a.step, a.ui_share, a.fps)
     print(f"{len(group)} clips", flush=True)
     result = {}
     for noisy in (False, True):
         for known in (False, True):
             key = ("sim" if noisy else "clean") + ("_gravity" if known else "")
-            result[key] = summary(*run(session, engine, group, noisy, known, slots, a.lookahead, a.seed))
+            result[key] = summary(*run(session, engine, group, noisy, known, slots, a.lookahead, a.seed, a.fps), a.fps)
             r = result[key]
             print(f"{key:14s} " + " ".join(f"{k} {v}" for k, v in r.items() if k != "per_joint"), flush=True)
     print("per joint (sim):", json.dumps(result["sim"]["per_joint"]))
     flat = {f"{c}_{m}": result[c][m] for c in result for m in ("mpjpe", "mpjpe_known_height", "p_mpjpe", "mpjve", "accel")}
-    note = "mm, streamed held-out subjects 17, 91, 135, U09 at 25 Hz, one camera per 5 s clip (models/train/lifter/evaluate.py)"
+    note = f"mm, streamed held-out subjects 17, 91, 135, U09 at {a.fps:g} Hz, one camera per 5 s clip (models/train/lifter/evaluate.py)"
     result["manifest"] = {"note": note, "frames": result["sim"]["frames"]} | flat
     if a.out:
         json.dump(result, open(a.out, "w"), indent=1)

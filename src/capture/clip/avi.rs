@@ -92,7 +92,19 @@ impl Avi {
         };
         let digits = [b'0' + (number / 10) as u8, b'0' + (number % 10) as u8];
         let start = chunks.input.stream_position()?;
-        Ok(Self { format, chunks, digits, rate, start, index: 0 })
+        let height = stream.height;
+        let mut avi = Self { format, chunks, digits, rate, start, index: 0 };
+
+        // Some capture cards write each field of an interlaced picture as a JPEG of half the
+        // height, both in one chunk.
+        if let Ok(Read::Picture { layout, .. }) = avi.read(&mut body, Duration::ZERO)
+            && height >= 2 * layout.height
+        {
+            return Err(Refusal::NotOurs("AVI with interlaced Motion-JPEG".into()));
+        }
+        avi.chunks.input.seek(SeekFrom::Start(start))?;
+        avi.index = 0;
+        Ok(avi)
     }
 }
 

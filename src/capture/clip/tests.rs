@@ -383,9 +383,13 @@ fn without_ffmpeg_the_error_says_what_to_install() {
     let files = Files::new();
     let absent = Tools { ffmpeg: "/nonexistent/ffmpeg".into(), ffprobe: "/nonexistent/p".into() };
     let xvid = avi(b"XVID", 10, 1, &[]);
+    // Fields: the picture is said to be 48 rows high, and each JPEG has 23.
+    const FIELD: &[u8] = include_bytes!("../../../tests/data/jpeg/odd.jpg");
+    let fields = avi(b"MJPG", 10, 1, &[chunk(b"01dc", &[FIELD, FIELD].concat())]);
     for (uri, says) in [
         (files.write("clip.mp4", &[1; 100]), "apt-get install ffmpeg"),
         (files.write("clip.avi", &xvid), "AVI with \"XVID\" video: this kind"),
+        (files.write("fields.avi", &fields), "AVI with interlaced Motion-JPEG: this kind"),
         (files.write("clip.y4m", b"YUV4MPEG2 W4 H4 C420p10\n"), "Y4M with C420p10: this kind"),
         ("rtsp://127.0.0.1:1/x".to_owned(), "apt-get install ffmpeg"),
     ] {

@@ -231,23 +231,32 @@ impl Renderer {
         let across = all.x1 - all.x0;
         for y in all.y0..all.y1 {
             let (mut from, mut to) = (usize::MAX, 0);
+            // Light changes slowly: a pixel on an odd column takes its left neighbour's if both lie
+            // on the figure at about the same depth, or both behind it.
+            let (mut held, mut held_z) = (1.0, f32::NAN);
             for x in all.x0..all.x1 {
                 let at = y * width + x;
                 let ray = self.ray(x, y);
                 let inside = (body.y0..body.y1).contains(&y) && (body.x0..body.x1).contains(&x);
                 let sample = if inside { self.samples[at] } else { NOTHING };
                 let mut same = false;
+                let odd = x % 2 == 1;
                 let rgb = if sample.z < f32::INFINITY {
                     let p = ray.map(|r| r * sample.z);
                     let n = sample.normal;
                     let over = 1.0 / (n[0] * n[0] + n[1] * n[1] + n[2] * n[2]).sqrt().max(1e-9);
-                    let key = self.shadow.light(p, 0.045, 0.8);
-                    looks.shade(sample.stuff, p, n.map(|v| v * over), key)
+                    if !(odd && (sample.z - held_z).abs() < 0.01) {
+                        held = self.shadow.light(p, 0.045, 0.8);
+                    }
+                    looks.shade(sample.stuff, p, n.map(|v| v * over), held)
                 } else {
-                    let lit = self.floor_light(ray, floor as f32, &feet);
-                    same = lit > 0.999;
-                    self.room[at].map(|v| v * lit)
+                    if !(odd && held_z == f32::INFINITY) {
+                        held = self.floor_light(ray, floor as f32, &feet);
+                    }
+                    same = held > 0.999;
+                    self.room[at].map(|v| v * held)
                 };
+                held_z = sample.z;
                 if !same {
                     (from, to) = (from.min(x), x + 1);
                 }
@@ -271,8 +280,10 @@ impl Renderer {
         for foot in feet {
             // Under and around a shoe the floor sees little of the room; less so when it lifts.
             let d2 = (p[0] - foot[0]).powi(2) + (p[2] - foot[2]).powi(2);
-            let high = (floor - foot[1]).max(0.05);
-            lit *= 1.0 - 0.55 * (0.07 / high).min(1.0) * (-d2 / 0.012).exp();
+            if d2 < 0.1 {
+                let high = (floor - foot[1]).max(0.05);
+                lit *= 1.0 - 0.55 * (0.07 / high).min(1.0) * (-d2 / 0.012).exp();
+            }
         }
         lit
     }

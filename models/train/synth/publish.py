@@ -1,0 +1,132 @@
+#!/usr/bin/env python3
+"""Write the shipped files from checkpoints: models/posewire-{finder,keypoints}.onnx and their manifests (.toml).
+
+  publish.py --finder CKPT|- --keypoints CKPT|- [--errors errors.json] [--command "..."]
+
+`-` exports an untrained network (interface only; the manifest says so). errors.json: {"finder": {name: number}, "keypoints": {...}} goes
+into [error] as is; eval_coco.py and eval_clips.py print the numbers.
+"""
+import argparse
+import datetime
+import hashlib
+import json
+import os
+
+import torch
+
+import nets
+
+MODELS = os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
+DATA = ("synthetic people rendered from the MakeHuman base mesh (CC0) in poses from CMU mocap (mocap.cs.cmu.edu) and UI-PRMD (ODC-PDDL); "
+        "233 permissively licensed photographs (CC BY 4.0, CC0, Apache-2.0, public domain) labelled by Apache-2.0 teachers "
+        "(PP-TinyPose, RTMDet-nano); see the model card for attributions")
+# Pixels are 0..255; one mean and deviation for all channels, so that grey pictures need no special case.
+MEAN, STD = 118.0, 60.0
+
+FINDER = """name = "posewire-finder"
+kind = "finder"
+file = "posewire-finder.onnx"
+sha256 = "{sha}"
+licence = "Apache-2.0 OR MIT"
+commercial = true
+training_data = "{data}"
+trained = {{ date = "{date}", command = "{command}", weights = "{state}" }}
+
+# Letterbox: scale the picture by s = min(320 / W, 256 / H), paste at the top left, fill the rest with `pad`.
+[input]
+name = "image"
+width = 320
+height = 256
+channels = "rgb"
+mean = [{mean}, {mean}, {mean}]
+std = [{std}, {std}, {std}]
+layout = "nchw"
+letterbox = "top-left"
+pad = 114
+
+# Cell (i, j) of `scores` [1,1,32,40] is centred on input pixel ((i + 0.5) * 8, (j + 0.5) * 8), pixels counted from the picture's left and
+# top edges. `boxes` [1,4,32,40] holds the distances from that centre to the box's left, top, right, bottom sides in units of `stride`.
+# Scores are probabilities (the sigmoid is in the graph). Divide by s to come back to the picture.
+[decoder]
+type = "anchor-free"
+strides = [8]
+scores = "scores"
+boxes = "boxes"
+distances = "strides"
+activation = "none"
+score_threshold = 0.4
+nms_iou = 0.6
+
+[error]
+{errors}"""
+
+KEYPOINTS = """name = "posewire-keypoints"
+kind = "keypoints"
+file = "posewire-keypoints.onnx"
+sha256 = "{sha}"
+licence = "Apache-2.0 OR MIT"
+commercial = true
+training_data = "{data}"
+trained = {{ date = "{date}", command = "{command}", weights = "{state}" }}
+skeleton = "coco17"
+# The crop: the person's box enlarged by crop_scale about its centre, then widened or heightened to the input's aspect (3:4).
+crop_scale = 1.25
+
+[input]
+name = "image"
+width = 192
+height = 256
+channels = "rgb"
+mean = [{mean}, {mean}, {mean}]
+std = [{std}, {std}, {std}]
+layout = "nchw"
+pad = 114
+
+# Cell (i, j) of a heatmap is centred on crop pixel ((i + 0.5) * 4, (j + 0.5) * 4), pixels counted from the crop's left and top edges.
+# The peak's value is the confidence (about 1 for a clearly seen joint; clamp to 0..1). `sigma`: of the Gaussian in training, in cells.
+[decoder]
+type = "heatmap"
+heatmaps = "heatmaps"
+stride = 4
+refine = "dark"
+sigma = {sigma}
+activation = "none"
+score_threshold = 0.3
+
+[error]
+{errors}"""
+
+
+def load(net, path):
+    if path != "-":
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if state.get("folded"):
+            net = nets.folded(net)
+        state = state.get("ema", state)
+        net.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
+    return net
+
+
+def main():
+    a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    a.add_argument("--finder", required=True)
+    a.add_argument("--keypoints", required=True)
+    a.add_argument("--errors")
+    a.add_argument("--command", default="see models/train/synth/README.md")
+    a.add_argument("--out", default=MODELS)
+    a = a.parse_args()
+    errors = json.load(open(a.errors)) if a.errors else {}
+    for kind, net, ckpt, text in (("finder", nets.Finder(), a.finder, FINDER), ("keypoints", nets.Keypoints(), a.keypoints, KEYPOINTS)):
+        name = f"posewire-{kind}"
+        onnx = os.path.join(a.out, name + ".onnx")
+        nets.export(load(net, ckpt), onnx, half=True)
+        sha = hashlib.sha256(open(onnx, "rb").read()).hexdigest()
+        lines = "".join(f"{k} = {json.dumps(v)}\n" for k, v in errors.get(kind, {}).items()) or "# not measured\n"
+        open(os.path.join(a.out, name + ".toml"), "w").write(text.format(
+            sha=sha, data=DATA if ckpt != "-" else "none: untrained", date=datetime.date.today().isoformat(), command=a.command,
+            state="trained" if ckpt != "-" else "random", mean=MEAN, std=STD, sigma=nets.SIGMA, errors=lines))
+        print(name, os.path.getsize(onnx), sha)
+
+
+if __name__ == "__main__":
+    main()

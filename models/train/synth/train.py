@@ -1,0 +1,310 @@
+#!/usr/bin/env python3
+"""Train one of the two networks on pictures rendered as it goes.
+
+  train.py keypoints|finder --data FOLDER --out FOLDER --seconds 300 [--resume CKPT] [--real 0.2] [--batch 512] [--device cuda:0]
+
+Stops by itself after --seconds; the learning rate follows a cosine over that time. Writes OUT/<net>.pt (EMA weights, f16), OUT/<net>.onnx,
+OUT/<net>.log and OUT/<net>_grid.jpg (the augmented input with its labels).
+"""
+import argparse
+import copy
+import json
+import math
+import os
+import time
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+import nets
+from augment import augment
+from publish import MEAN, STD
+from synth import FLIP, Synth
+
+
+def heatmaps(kp, H=64, W=48):
+    """Gaussian targets [B,17,H,W]: full height where the joint is seen, lower where it is hidden, none where it is absent."""
+    x, y = kp[..., 0] / 4 - 0.5, kp[..., 1] / 4 - 0.5
+    gx = torch.exp(-(torch.arange(W, device=kp.device) - x[..., None]) ** 2 / (2 * nets.SIGMA ** 2))
+    gy = torch.exp(-(torch.arange(H, device=kp.device) - y[..., None]) ** 2 / (2 * nets.SIGMA ** 2))
+    peak = torch.tensor([0.0, 0.75, 1.0], device=kp.device)[kp[..., 2].long()]
+    return gy[..., :, None] * gx[..., None, :] * peak[..., None, None]
+
+
+def keypoint_loss(out, kp, weight, ce=0.0):
+    """Weighted squared error of the heatmaps; `ce` adds the cross-entropy of their softmax against the normalised Gaussian."""
+    t = heatmaps(kp)
+    w = weight * torch.where(kp[..., 2] > 0, 1.0, 0.4)
+    # A heatmap is nearly empty: weigh the blob up, or the network spends long on learning zero.
+    e = (out - t) ** 2 * (1 + 8 * t)
+    loss = (e.mean((2, 3)) * w).sum() / w.sum().clamp(min=1) * 100
+    if ce:
+        # Pulls from anywhere in the picture, where the squared error only feels its neighbourhood: matters early in training.
+        q = t.flatten(2)
+        q = q / q.sum(2, keepdim=True).clamp(min=1e-6)
+        w = weight * (kp[..., 2] > 0)
+        c = -(q * F.log_softmax(out.flatten(2) * 10, 2)).sum(2)
+        loss = loss + ce * (c * w).sum() / w.sum().clamp(min=1)
+    return loss
+
+
+def finder_loss(score, box, boxes, state):
+    """Penalty-reduced focal loss on Gaussians at the boxes' centres (CenterNet) and GIoU on the cells around each centre."""
+    B, _, H, W = score.shape
+    dev, S = score.device, nets.Finder.stride
+    cx = (torch.arange(W, device=dev) + 0.5) * S
+    cy = (torch.arange(H, device=dev) + 0.5) * S
+    on, skip = (state == 1).float(), (state == 2)
+    mx, my = (boxes[..., 0] + boxes[..., 2]) / 2, (boxes[..., 1] + boxes[..., 3]) / 2
+    w, h = (boxes[..., 2] - boxes[..., 0]).clamp(min=1), (boxes[..., 3] - boxes[..., 1]).clamp(min=1)
+    sx, sy = (w * 0.11).clamp(4, 28), (h * 0.11).clamp(4, 28)
+    g = torch.exp(-(cx - mx[..., None]) ** 2 / (2 * sx[..., None] ** 2))[:, :, None, :] * torch.exp(-(cy - my[..., None]) ** 2 / (2 * sy[..., None] ** 2))[:, :, :, None]
+    g = g * on[..., None, None]
+    # The cell that holds the centre counts as exactly one.
+    near = ((cx - mx[..., None]).abs() <= S / 2)[:, :, None, :] & ((cy - my[..., None]).abs() <= S / 2)[:, :, :, None] & (on > 0)[..., None, None]
+    g = torch.where(near, torch.ones_like(g), g)
+    heat, who = g.max(1)
+    inside = ((cx >= boxes[..., 0, None]) & (cx <= boxes[..., 2, None]))[:, :, None, :] & ((cy >= boxes[..., 1, None]) & (cy <= boxes[..., 3, None]))[:, :, :, None]
+    ignore = (inside & skip[..., None, None]).any(1) & (heat < 0.3)
+    p = torch.sigmoid(score[:, 0].float()).clamp(1e-4, 1 - 1e-4)
+    pos = heat >= 0.9999
+    lp = -((1 - p) ** 2 * torch.log(p))[pos].sum()
+    ln = -(((1 - heat) ** 4 * p ** 2 * torch.log(1 - p)) * (~pos) * (~ignore)).sum()
+    count = pos.sum().clamp(min=1)
+    # Boxes: cells with a high Gaussian answer for the person whose Gaussian it is.
+    cell = heat > 0.45
+    wgt = heat * cell
+    b = torch.gather(boxes, 1, who.view(B, -1, 1).expand(-1, -1, 4)).view(B, H, W, 4)
+    d = box.float().permute(0, 2, 3, 1) * S
+    px0, py0, px1, py1 = cx - d[..., 0], cy[:, None] - d[..., 1], cx + d[..., 2], cy[:, None] + d[..., 3]
+    iw = (torch.minimum(px1, b[..., 2]) - torch.maximum(px0, b[..., 0])).clamp(min=0)
+    ih = (torch.minimum(py1, b[..., 3]) - torch.maximum(py0, b[..., 1])).clamp(min=0)
+    inter = iw * ih
+    union = ((px1 - px0) * (py1 - py0)).clamp(min=0) + (b[..., 2] - b[..., 0]) * (b[..., 3] - b[..., 1]) - inter
+    hull = (torch.maximum(px1, b[..., 2]) - torch.minimum(px0, b[..., 0])) * (torch.maximum(py1, b[..., 3]) - torch.minimum(py0, b[..., 1]))
+    giou = inter / union.clamp(min=1) - (hull - union) / hull.clamp(min=1)
+    lb = ((1 - giou) * wgt).sum() / wgt.sum().clamp(min=1)
+    return (lp + ln) / count + 2.0 * lb, lb
+
+
+def normal(x):
+    return ((x * 255 - MEAN) / STD).contiguous(memory_format=torch.channels_last)
+
+
+def mirror(d, x, labels):
+    """Mirror half of the crops, labels with them."""
+    kp, w = labels
+    f = d.chance(len(x), 0.5)
+    x = torch.where(f.view(-1, 1, 1, 1), x.flip(3), x)
+    k = kp[:, FLIP].clone()
+    k[..., 0] = x.shape[3] - k[..., 0]
+    return x, [torch.where(f.view(-1, 1, 1), k, kp), torch.where(f.view(-1, 1), w[:, FLIP], w)]
+
+
+def mirror_boxes(d, x, labels):
+    """Mirror half of the scenes; the pad grey then lies on the left now and then, which does no harm."""
+    boxes, state = labels
+    f = d.chance(len(x), 0.5)
+    x = torch.where(f.view(-1, 1, 1, 1), x.flip(3), x)
+    b = boxes.clone()
+    b[..., 0], b[..., 2] = x.shape[3] - boxes[..., 2], x.shape[3] - boxes[..., 0]
+    return x, [torch.where(f.view(-1, 1, 1), b, boxes), state]
+
+
+def keypoint_error(net, x, kp, w):
+    """Median and mean error in fractions of the crop's height, and the share within 5 % of it, over labelled joints."""
+    with torch.no_grad():
+        h = net(normal(x)).float()
+    i = h.flatten(2).argmax(2)
+    px, py = (i % 48 + 0.5) * 4, (torch.div(i, 48, rounding_mode="floor") + 0.5) * 4
+    e = torch.sqrt((px - kp[..., 0]) ** 2 + (py - kp[..., 1]) ** 2) / 256
+    e = e[(kp[..., 2] > 0) & (w > 0.5)]
+    return [round(float(v), 4) for v in (e.median(), e.mean(), (e < 0.05).float().mean())]
+
+
+def real_crops(s):
+    """The held-out photographs as plain crops with the teacher's labels."""
+    xs, ks, ws = [], [], []
+    dev = s.device
+    uv = torch.stack(torch.meshgrid((torch.arange(256.0, device=dev) + 0.5) / 256, (torch.arange(192.0, device=dev) + 0.5) / 192, indexing="ij")[::-1], -1)
+    for k in torch.nonzero(s.crop_train == 0)[:, 0].tolist():
+        a = s.crop_px[k][..., :3].permute(2, 0, 1).float() / 255
+        b = s.crop_box[k]
+        # Atlas fractions share the crop's aspect, so one number is the size of both sides.
+        c, m = (b[:2] + b[2:]) / 2, ((b[2:] - b[:2]) * 1.25).max()
+        o = c - m / 2
+        xs.append(F.grid_sample(F.avg_pool2d(a[None], 3, 1, 1), ((o + uv * m) * 2 - 1)[None], align_corners=False, padding_mode="border")[0])
+        q = s.crop_kp[k].clone()
+        q[:, :2] = (q[:, :2] - o) / m * torch.tensor([192.0, 256.0], device=dev)
+        q[:, 2] = 2
+        ks.append(q)
+        ws.append(s.crop_w[k])
+    return torch.stack(xs), torch.stack(ks), torch.stack(ws)
+
+
+def grid(path, x, draw, cols=8, n=32):
+    import cv2
+    ims = (x[:n].clamp(0, 1) * 255).byte().permute(0, 2, 3, 1).cpu().numpy()[..., ::-1].copy()
+    for i, im in enumerate(ims):
+        draw(i, im)
+    cv2.imwrite(path, np.concatenate([np.concatenate(ims[i:i + cols], 1) for i in range(0, len(ims) - cols + 1, cols)]), [cv2.IMWRITE_JPEG_QUALITY, 80])
+
+
+def draw_kp(kp, weight=None):
+    import cv2
+
+    def f(i, im):
+        for x, y, v in kp[i].tolist():
+            if v > 0:
+                cv2.circle(im, (int(x), int(y)), 2, (0, 255, 0) if v == 2 else (255, 0, 255), -1)
+    return f
+
+
+def draw_box(boxes, state):
+    import cv2
+
+    def f(i, im):
+        for b, s in zip(boxes[i].tolist(), state[i].tolist()):
+            if s:
+                cv2.rectangle(im, (int(b[0]), int(b[1])), (int(b[2]), int(b[3])), (0, 255, 0) if s == 1 else (255, 0, 255), 1)
+    return f
+
+
+def main():
+    a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    a.add_argument("net", choices=["keypoints", "finder"])
+    a.add_argument("--data", required=True)
+    a.add_argument("--out", required=True)
+    a.add_argument("--seconds", type=float, default=300)
+    a.add_argument("--resume")
+    a.add_argument("--real", type=float, default=0.2)
+    a.add_argument("--render", type=int, default=512, help="pictures rendered at once")
+    a.add_argument("--batch", type=int, default=256, help="pictures per optimiser step; must divide --render")
+    a.add_argument("--repeat", type=int, default=2, help="uses of every rendered picture, each augmented and mirrored anew")
+    a.add_argument("--ce", type=float, default=0.0, help="weight of the cross-entropy term of the keypoint loss")
+    a.add_argument("--lr", type=float, default=2.5e-3)
+    a.add_argument("--device", default="cuda:0")
+    a.add_argument("--seed", type=int, default=0)
+    a.add_argument("--steps", type=int, default=10 ** 9)
+    a.add_argument("--tag", default="")
+    a = a.parse_args()
+    os.makedirs(a.out, exist_ok=True)
+    name = os.path.join(a.out, a.net + a.tag)
+    log = open(name + ".log", "a")
+
+    def say(*t):
+        print(a.net, *t, flush=True)
+        print(*t, file=log, flush=True)
+
+    t0 = time.time()
+    dev = torch.device(a.device)
+    cuda = dev.type == "cuda"
+    if cuda:
+        torch.cuda.set_device(dev)
+        torch.backends.cudnn.benchmark = True
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    torch.manual_seed(a.seed)
+    s = Synth(a.data, a.device, seed=1000 + a.seed, work=f"/tmp/posewire_render_{a.net}{a.tag}")
+    say("renderer ready", round(time.time() - t0, 1), "s; args", json.dumps(vars(a)))
+    net = (nets.Keypoints if a.net == "keypoints" else nets.Finder)().to(dev)
+    if a.resume:
+        state = torch.load(a.resume, map_location=dev, weights_only=True)["ema"]
+        net.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
+    net = net.to(memory_format=torch.channels_last)
+    ema = copy.deepcopy(net)
+    floats = [k for k, v in net.state_dict().items() if v.is_floating_point()]
+    ema_state, net_state = [ema.state_dict()[k] for k in floats], [net.state_dict()[k] for k in floats]
+    decay_on = [p for n_, p in net.named_parameters() if p.ndim > 1]
+    decay_off = [p for n_, p in net.named_parameters() if p.ndim <= 1]
+    opt = torch.optim.AdamW([{"params": decay_on, "weight_decay": 0.02}, {"params": decay_off, "weight_decay": 0.0}], lr=a.lr, fused=cuda)
+    # A fixed synthetic validation set, and the held-out photographs.
+    nval = 256 if cuda else 8  # a fixed set, drawn before training
+    d = s.d
+    with torch.no_grad():
+        if a.net == "keypoints":
+            x, kp, w = s.crops(nval)
+            val = (augment(d, s.camera_lib, x, holes=0.0), kp, w)
+            real = real_crops(s) if s.crop_px is not None else None
+        else:
+            x, b, st = s.scenes(nval // 2)
+            val = (augment(d, s.camera_lib, x, holes=0.0), b, st)
+
+    def save(final=False):
+        sd = {k: v.half() if v.is_floating_point() else v for k, v in ema.state_dict().items()}
+        torch.save({"ema": sd, "step": step, "args": vars(a)}, name + ".pt")
+
+    def lr_at(f):
+        return a.lr * min(1, (step + 1) / 200) * (0.5 + 0.5 * math.cos(math.pi * min(f, 1))) + 1e-6
+
+    def clock():
+        if cuda:
+            torch.cuda.synchronize()
+        return time.time()
+
+    step, seen, cycles, run = 0, 0, 0, 0.0
+    begin = shown = time.time()
+    spent = [0.0, 0.0, 0.0]  # render, augment, train; measured (with synchronisation) in cycles 5 to 14 only
+    while step < a.steps and time.time() - t0 < a.seconds:
+        timed = 5 <= cycles < 15
+        ta = clock() if timed else 0.0
+        with torch.no_grad():
+            raw, *labels = s.crops(a.render, real=a.real) if a.net == "keypoints" else s.scenes(a.render, real=a.real)
+        if timed:
+            spent[0] += clock() - ta
+        for use in range(a.repeat):
+            ta = clock() if timed else 0.0
+            with torch.no_grad():
+                # Photographs come first in a rendered batch: shuffle, so that every step sees its share.
+                order = torch.randperm(a.render, device=dev)
+                x = augment(d, s.camera_lib, raw[order], **({} if a.net == "keypoints" else {"holes": 0.0}))
+                use_labels = [t[order] for t in labels]
+                x, use_labels = mirror(d, x, use_labels) if a.net == "keypoints" else mirror_boxes(d, x, use_labels)
+                if step == 0:
+                    grid(name + "_grid.jpg", x, (draw_kp if a.net == "keypoints" else draw_box)(*use_labels[:2]), 8 if a.net == "keypoints" else 5, 32 if a.net == "keypoints" else 30)
+            if timed:
+                spent[1] += clock() - ta
+            ta = clock() if timed else 0.0
+            for i in range(0, a.render, a.batch):
+                now = slice(i, i + a.batch)
+                lr = lr_at((time.time() - t0) / a.seconds)
+                for gq in opt.param_groups:
+                    gq["lr"] = lr
+                net.train()
+                with torch.autocast(dev.type, torch.bfloat16, enabled=cuda):
+                    out = net(normal(x[now]))
+                part = [t[now] for t in use_labels]
+                loss = keypoint_loss(out.float(), *part, ce=a.ce) if a.net == "keypoints" else finder_loss(*out, *part)[0]
+                opt.zero_grad(set_to_none=True)
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(net.parameters(), 2.0)
+                opt.step()
+                with torch.no_grad():
+                    torch._foreach_lerp_(ema_state, net_state, 1 - min(0.9985, 1 - 1 / (step / 4 + 2)))
+                    run = loss.detach() if step == 0 else run + 0.02 * (loss.detach() - run)
+                step += 1
+                seen += a.batch
+            if timed:
+                spent[2] += clock() - ta
+        cycles += 1
+        if cycles == 15:
+            say("per cycle of %d pictures, %d uses, %d steps: render %.1f ms, augment %.1f ms, train %.1f ms" % (a.render, a.repeat, a.repeat * a.render // a.batch, *[t * 100 for t in spent]))
+        if time.time() - shown > 20 or cycles == 30:
+            shown = time.time()
+            ema.eval()
+            with torch.backends.cudnn.flags(enabled=True, benchmark=False):
+                if a.net == "keypoints":
+                    msg = f"(median, mean, <5%) synthetic {keypoint_error(ema, *val)}" + (f" photos {keypoint_error(ema, *real)}" if real else "")
+                else:
+                    with torch.no_grad():
+                        l, lb = finder_loss(*ema(normal(val[0])), val[1], val[2])
+                    msg = f"val loss {float(l):.3f} box {float(lb):.3f}"
+            say(f"step {step} t {time.time() - t0:.0f} lr {opt.param_groups[0]['lr']:.1e} loss {float(run):.4f} pictures/s {seen / (time.time() - begin):.0f} {msg}")
+            save()
+    save()
+    nets.export(ema, name + ".onnx", half=True)
+    say("done", step, "steps", seen, "pictures", round(time.time() - t0, 1), "s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,243 @@
+//! Threads, queues, faults and shutdown, with the real pipeline and test doubles at its ends.
+
+mod support;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use posewire::fault::Exit;
+use posewire::handoff::Stop;
+use posewire::pose::PoseFrame;
+use posewire::publish::{PublishError, Publisher};
+use posewire::runtime::{Event, Job, OpenSource, RunError, run};
+use posewire::stats::Stats;
+use posewire::time::MonotonicClock;
+
+use support::{GreySource, OnePerson, pipeline};
+
+/// Keeps the sequence numbers that it was given, and counts its endings.
+#[derive(Clone, Default)]
+struct Kept {
+    sequences: Arc<Mutex<Vec<u64>>>,
+    finished: Arc<AtomicU64>,
+}
+
+impl Publisher for Kept {
+    fn publish(&mut self, frame: &PoseFrame) -> Result<(), PublishError> {
+        self.sequences.lock().unwrap().push(frame.sequence);
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), PublishError> {
+        self.finished.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+
+    fn describe(&self) -> &str {
+        "a test's target"
+    }
+}
+
+fn job(open: OpenSource, detector: OnePerson, publishers: Vec<Box<dyn Publisher>>) -> Job {
+    Job { open, pipeline: pipeline(detector), publishers, clock: Arc::new(MonotonicClock) }
+}
+
+fn quick() -> OnePerson {
+    OnePerson(Box::new(|_| {}))
+}
+
+fn once(source: GreySource) -> OpenSource {
+    let mut source = Some(source);
+    Box::new(move || Ok(Box::new(source.take().expect("opened once"))))
+}
+
+#[test]
+fn a_recording_is_played_without_loss_and_in_order() {
+    let kept = Kept::default();
+    let stats = Arc::new(Stats::default());
+    let job = job(once(GreySource::new(false, 0, 100)), quick(), vec![Box::new(kept.clone())]);
+    run(job, &Stop::new(), &stats, |_| {}).unwrap();
+    assert_eq!(*kept.sequences.lock().unwrap(), (0..100).collect::<Vec<_>>());
+    assert_eq!(kept.finished.load(Ordering::SeqCst), 1);
+    let counts = stats.counters.read();
+    assert_eq!((counts.frames_in, counts.frames_out, counts.frames_displaced), (100, 100, 0));
+}
+
+/// Criterion 4: a slow perception stage sees the newest frame, never a backlog.
+#[test]
+fn slowed_by_200_ms_perception_still_works_on_the_newest_frame_and_losses_are_counted() {
+    let mut source = GreySource::new(true, 0, 150);
+    source.interval = Duration::from_millis(10);
+    let newest = source.handed_out.clone();
+    // How many frames behind the newest one the frame is that perception has just been given.
+    let behind = Arc::new(AtomicU64::new(0));
+    let worst = behind.clone();
+    let slow = OnePerson(Box::new(move |frame| {
+        let lag = newest.load(Ordering::SeqCst) - frame.sequence;
+        worst.fetch_max(lag, Ordering::SeqCst);
+        std::thread::sleep(Duration::from_millis(200));
+    }));
+    let kept = Kept::default();
+    let stats = Arc::new(Stats::default());
+    run(job(once(source), slow, vec![Box::new(kept.clone())]), &Stop::new(), &stats, |_| {})
+        .unwrap();
+    let counts = stats.counters.read();
+    assert_eq!(counts.frames_in, 150);
+    assert_eq!(counts.frames_out + counts.frames_displaced, 150, "every frame is accounted for");
+    assert!(counts.frames_displaced > 50, "{}", counts.frames_displaced);
+    // A backlog would let this grow to a hundred. The source may hand out a frame or a few between
+    // the mailbox and the detector's first line, more on a machine that preempts us there.
+    assert!(behind.load(Ordering::SeqCst) < 30, "{} frames behind", behind.load(Ordering::SeqCst));
+    assert_eq!(kept.sequences.lock().unwrap().last(), Some(&149), "the newest is never lost");
+}
+
+/// A target that does not return before it is told to.
+struct Stalled {
+    gate: Arc<(Mutex<bool>, Condvar)>,
+    got: Arc<AtomicU64>,
+}
+
+impl Publisher for Stalled {
+    fn publish(&mut self, _frame: &PoseFrame) -> Result<(), PublishError> {
+        self.got.fetch_add(1, Ordering::SeqCst);
+        let (open, changed) = &*self.gate;
+        let mut open = open.lock().unwrap();
+        while !*open {
+            open = changed.wait(open).unwrap();
+        }
+        Ok(())
+    }
+
+    fn describe(&self) -> &str {
+        "a stalled target"
+    }
+}
+
+/// Criterion 4: a stalled publisher slows nobody else, for however long it stalls.
+#[test]
+fn a_stalled_publisher_delays_nobody_and_what_it_misses_is_counted() {
+    const FRAMES: u64 = 120;
+    let gate = Arc::new((Mutex::new(false), Condvar::new()));
+    let got = Arc::new(AtomicU64::new(0));
+    let stalled = Stalled { gate: gate.clone(), got: got.clone() };
+    let kept = Kept::default();
+    let stats = Arc::new(Stats::default());
+    let seen = kept.sequences.clone();
+    let (opened, counters) = (AtomicBool::new(false), stats.clone());
+    let job = job(
+        once(GreySource::new(false, 0, FRAMES)),
+        quick(),
+        vec![Box::new(stalled), Box::new(kept.clone())],
+    );
+    run(job, &Stop::new(), &stats, |_| {
+        // The gate opens only once the other target has everything: if the stall delayed anybody
+        // else, this would never happen and the test would hang.
+        if seen.lock().unwrap().len() as u64 == FRAMES && !opened.swap(true, Ordering::SeqCst) {
+            assert_eq!(counters.counters.read().frames_out, FRAMES);
+            *gate.0.lock().unwrap() = true;
+            gate.1.notify_all();
+        }
+    })
+    .unwrap();
+    let displaced = stats.counters.read().publish_displaced;
+    assert!(displaced >= FRAMES - 34, "{displaced} fell out of the stalled target's queue");
+    assert_eq!(got.load(Ordering::SeqCst) + displaced, FRAMES);
+}
+
+#[test]
+fn a_publisher_that_never_returns_does_not_keep_the_process_from_ending() {
+    let gate = Arc::new((Mutex::new(false), Condvar::new()));
+    let stalled = Stalled { gate: gate.clone(), got: Arc::default() };
+    let stats = Arc::new(Stats::default());
+    let job = job(once(GreySource::new(false, 0, 3)), quick(), vec![Box::new(stalled)]);
+    run(job, &Stop::new(), &stats, |_| {}).unwrap();
+    assert_eq!(stats.counters.read().frames_out, 3);
+    *gate.0.lock().unwrap() = true;
+    gate.1.notify_all();
+}
+
+#[test]
+fn a_source_that_goes_away_is_reopened_and_the_poses_go_on() {
+    let mut opened = 0;
+    let open: OpenSource = Box::new(move || {
+        opened += 1;
+        let mut source = GreySource::new(true, 100 * opened, 5);
+        source.interval = Duration::from_millis(20);
+        source.gone_at = (opened == 1).then_some(103);
+        Ok(Box::new(source))
+    });
+    let kept = Kept::default();
+    let stats = Arc::new(Stats::default());
+    let mut lost = Vec::new();
+    run(job(open, quick(), vec![Box::new(kept.clone())]), &Stop::new(), &stats, |event| {
+        if let Some(Event::SourceLost(words)) = event {
+            lost.push(words.clone());
+        }
+    })
+    .unwrap();
+    assert_eq!(lost.len(), 1);
+    assert!(lost[0].contains("unplugged"), "{lost:?}");
+    assert_eq!(stats.counters.read().source_restarts, 1);
+    let sequences = kept.sequences.lock().unwrap();
+    assert!(sequences.iter().any(|&s| s < 103) && sequences.contains(&204), "{sequences:?}");
+}
+
+#[test]
+fn a_panic_in_perception_ends_the_run_with_the_internal_exit_code_and_its_words() {
+    let kept = Kept::default();
+    let detector = OnePerson(Box::new(|frame| assert!(frame.sequence < 5, "tripped on purpose")));
+    let stats = Arc::new(Stats::default());
+    let job = job(once(GreySource::new(false, 0, 50)), detector, vec![Box::new(kept.clone())]);
+    let error = run(job, &Stop::new(), &stats, |_| {}).unwrap_err();
+    assert_eq!(error.exit(), Exit::Internal);
+    assert!(error.to_string().contains("tripped on purpose"), "{error}");
+    assert_eq!(*kept.sequences.lock().unwrap(), [0, 1, 2, 3, 4], "what was done is published");
+    assert_eq!(kept.finished.load(Ordering::SeqCst), 1);
+}
+
+/// A target that can never work.
+struct Broken;
+
+impl Publisher for Broken {
+    fn publish(&mut self, _frame: &PoseFrame) -> Result<(), PublishError> {
+        let (uri, problem) = ("test:".to_owned(), "no such thing".to_owned());
+        Err(PublishError::Unusable { uri, problem })
+    }
+
+    fn describe(&self) -> &str {
+        "a broken target"
+    }
+}
+
+#[test]
+fn a_publisher_that_can_never_work_ends_the_run_as_a_configuration_error() {
+    let stats = Arc::new(Stats::default());
+    let job = job(once(GreySource::new(false, 0, 1_000_000)), quick(), vec![Box::new(Broken)]);
+    let error = run(job, &Stop::new(), &stats, |_| {}).unwrap_err();
+    assert!(matches!(&error, RunError::Failed { message, .. } if message.contains("no such thing")));
+    assert_eq!(error.exit(), Exit::Config);
+}
+
+#[test]
+fn raising_stop_drains_what_was_captured_and_finishes_every_publisher() {
+    let kept = [Kept::default(), Kept::default()];
+    let stop = Stop::new();
+    let stats = Arc::new(Stats::default());
+    let raise = stop.clone();
+    let detector = OnePerson(Box::new(move |frame| {
+        if frame.sequence == 20 {
+            raise.raise();
+        }
+    }));
+    let publishers: Vec<Box<dyn Publisher>> =
+        vec![Box::new(kept[0].clone()), Box::new(kept[1].clone())];
+    let job = job(once(GreySource::new(false, 0, 1_000_000)), detector, publishers);
+    run(job, &stop, &stats, |_| {}).unwrap();
+    let out = stats.counters.read().frames_out;
+    assert!((21..100).contains(&out), "{out}");
+    for k in &kept {
+        assert_eq!(k.sequences.lock().unwrap().len() as u64, out, "nothing finished is lost");
+        assert_eq!(k.finished.load(Ordering::SeqCst), 1);
+    }
+}
