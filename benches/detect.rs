@@ -5,7 +5,7 @@
 //! - a 320x256 letterbox of 1280x720 reads 1.84 MB of YUYV (1.38 MB of NV12) and writes 983 kB:
 //!   0.28 ms (0.24 ms) at 10 GB/s;
 //! - 17 heatmaps of 64x48 are 209 kB, which an argmax reads in 0.02 ms;
-//! - the models' floor is their multiply-adds at some 49 GMAC/s (AVX-512, f32, one core).
+//! - the models' floor is their multiply-adds at some 49 GMAC/s (f32, one core).
 //!
 //! The models are run if `POSEWIRE_DATA` (or `../shared/data`) holds them.
 
