@@ -4,16 +4,27 @@
 //! - a 192x256 crop writes 3 * 192 * 256 f32 = 590 kB: 0.06 ms at 10 GB/s;
 //! - a 320x256 letterbox of 1280x720 reads 1.84 MB of YUYV (1.38 MB of NV12) and writes 983 kB:
 //!   0.28 ms (0.24 ms) at 10 GB/s;
-//! - 17 heatmaps of 64x48 are 209 kB, which an argmax reads in 0.02 ms.
+//! - 17 heatmaps of 64x48 are 209 kB, which an argmax reads in 0.02 ms;
+//! - the models' floor is their multiply-adds at some 49 GMAC/s (f32, one core).
+//!
+//! The models are run if `POSEWIRE_DATA` (or `../shared/data`) holds them.
 
 use std::hint::black_box;
+use std::path::PathBuf;
 
 use arrayvec::ArrayVec;
 use criterion::{Criterion, criterion_group, criterion_main};
 use posewire::detect::Crop;
+use posewire::detect::decode::{BoxDecoder, KeypointReader};
 use posewire::detect::preprocess::Preprocessor;
-use posewire::engine::spec::{Channels, ImageInput, Letterbox};
+use posewire::engine::spec::{
+    Activation, AnchorFreeDecoder, AnchorFreeLevel, Channels, DistanceUnit, FinderDecoder,
+    FinderSpec, HeatmapDecoder, ImageInput, KeypointsDecoder, KeypointsSpec, Letterbox, Refine,
+};
+use posewire::engine::tract::Tract;
+use posewire::engine::{Backend, Catalog, ModelKind, Precision, TensorMut, TensorRef};
 use posewire::frame::{ColorSpace, ImageLayout, ImageView, PixelFormat, Plane};
+use posewire::skeleton::Skeleton;
 
 fn input(width: usize, height: usize) -> ImageInput {
     ImageInput {
@@ -65,9 +76,98 @@ fn preprocess(c: &mut Criterion) {
     }
 }
 
+fn decode(c: &mut Criterion) {
+    let maps: Vec<f32> = (0..17 * 64 * 48)
+        .map(|i| {
+            let (x, y) = ((i % 48) as f32 - 20.3, (i / 48 % 64) as f32 - 31.6);
+            0.8 * (-(x * x + y * y) / 8.0).exp()
+        })
+        .collect();
+    let outputs = [maps];
+    for (refine, blur) in [(Refine::None, 0), (Refine::Dark, 0), (Refine::Dark, 11)] {
+        let spec = KeypointsSpec {
+            input: input(192, 256),
+            skeleton: Skeleton::Coco17,
+            crop_scale: 1.25,
+            decoder: KeypointsDecoder::Heatmap(HeatmapDecoder {
+                heatmaps: "heatmaps".into(),
+                stride: 4,
+                refine,
+                blur,
+                activation: Activation::None,
+                cell_offset: 0.5,
+                score_threshold: 0.3,
+            }),
+        };
+        let reader = KeypointReader::new(&spec);
+        c.bench_function(&format!("decode/heatmaps 64x48 {refine:?} blur {blur}"), |b| {
+            b.iter(|| reader.read(black_box(&outputs)));
+        });
+    }
+    let level = |stride| AnchorFreeLevel { stride, scores: "s".into(), boxes: "b".into() };
+    let spec = FinderSpec {
+        input: input(320, 320),
+        letterbox: Letterbox::TopLeft,
+        decoder: FinderDecoder::AnchorFree(AnchorFreeDecoder {
+            levels: vec![level(8), level(16), level(32)],
+            distances: DistanceUnit::Pixels,
+            activation: Activation::Sigmoid,
+            classes: 1,
+            person: 0,
+            cell_offset: 0.0,
+            score_threshold: 0.3,
+            nms_iou: 0.6,
+        }),
+    };
+    let cells = [1600, 400, 100];
+    // One cell of 20 claims a person: 105 candidates.
+    let scores = cells.map(|n| (0..n).map(|i| if i % 20 == 0 { 1.0 } else { -5.0 }).collect());
+    let boxes = cells.map(|n| vec![30.0; 4 * n]);
+    let outputs: Vec<Vec<f32>> = scores.into_iter().chain(boxes).collect();
+    let mut decoder = BoxDecoder::new(&spec);
+    let mut found = Vec::with_capacity(32);
+    c.bench_function("decode/anchor-free 320x320, 105 candidates", |b| {
+        b.iter(|| decoder.read(black_box(&outputs), 32, &mut found));
+    });
+}
+
+fn models(c: &mut Criterion) {
+    let root = std::env::var_os("POSEWIRE_DATA").map_or_else(
+        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data"),
+        PathBuf::from,
+    );
+    let catalog = match Catalog::with_dir(&root.join("models")) {
+        Ok(catalog) => catalog,
+        Err(e) => return eprintln!("skipped: models ({e})"),
+    };
+    for spec in catalog.models().filter(|m| m.kind() != ModelKind::Lifter) {
+        let mut engine = match Tract.load(spec, Precision::F32, 1) {
+            Ok(engine) => engine,
+            Err(e) => return eprintln!("skipped: {e}"),
+        };
+        let signature = engine.signature().clone();
+        let shape = &signature.inputs[0].1;
+        let len = shape.iter().product::<usize>();
+        let data: Vec<f32> = (0..len).map(|i| (i % 97) as f32 / 48.0 - 1.0).collect();
+        let mut results: Vec<Vec<f32>> =
+            signature.outputs.iter().map(|(_, s)| vec![0.0; s.iter().product()]).collect();
+        c.bench_function(&format!("tract/{}", spec.name), |b| {
+            b.iter(|| {
+                let mut outputs: Vec<_> = signature
+                    .outputs
+                    .iter()
+                    .zip(&mut results)
+                    .map(|((_, shape), data)| TensorMut { shape, data })
+                    .collect();
+                engine.run(&[TensorRef { shape, data: &data }], &mut outputs)
+            });
+        });
+    }
+}
+
 criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(30);
-    targets = preprocess
+    targets = preprocess, decode, models
 }
 criterion_main!(benches);

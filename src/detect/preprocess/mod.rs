@@ -136,9 +136,8 @@ impl Preprocessor {
     ) -> Result<(), DetectError> {
         let groups = check(image)?;
         let usable = |s: f32| s > 0.0 && s <= MAX_SHRINK;
-        if !(crop.left.is_finite() && crop.top.is_finite())
-            || !(usable(crop.scale_x) && usable(crop.scale_y))
-        {
+        let placed = crop.left.is_finite() && crop.top.is_finite();
+        if !placed || !usable(crop.scale_x) || !usable(crop.scale_y) {
             return Err(DetectError::Picture(format!("{crop:?} cannot be sampled")));
         }
         let ImageInput { width, height, channels, .. } = self.input;
@@ -218,14 +217,14 @@ impl Preprocessor {
                     .iter()
                     .zip(&self.columns)
                     .filter(|(o, _)| (o.plane, o.sub.1) == (g.plane, g.sub.1));
-                let span = sharers.fold(usize::MAX..0, |span, (o, columns)| {
-                    let (low, high) = columns.ends();
-                    span.start.min(low * o.step)..span.end.max(high * o.step)
+                let (low, high) = sharers.fold((usize::MAX, 0), |(low, high), (o, columns)| {
+                    let (first, end) = columns.ends();
+                    (low.min(first * o.step), high.max(end * o.step))
                 });
                 let plane = &image.planes[g.plane];
                 let (first, weights) = self.rows[i].of(n);
                 let rows = plane.data.get(first * plane.stride..).unwrap_or(&[]);
-                blend_rows(rows, plane.stride, weights, span, &mut self.blended);
+                blend_rows(rows, plane.stride, weights, low..high, &mut self.blended);
             }
             let blended = &self.blended;
             let [a, b, c] = &mut self.components;
