@@ -12,6 +12,7 @@ use serde::Deserialize;
 use crate::camera::{Intrinsics, IntrinsicsError};
 use crate::capture::SourceOptions;
 use crate::detect::topdown::TopDownSettings;
+use crate::lift::smooth::SmoothSettings;
 use crate::lift::{LiftSettings, Mount};
 use crate::pipeline::Geometry;
 use crate::track::TrackSettings;
@@ -32,6 +33,8 @@ pub struct Config {
     pub detector: TopDownSettings,
     /// Following them.
     pub tracker: TrackSettings,
+    /// Smoothing their joints over time.
+    pub smooth: SmoothSettings,
     /// Where poses go.
     pub publish: Vec<PublishConfig>,
 }
@@ -189,7 +192,7 @@ impl Config {
     /// # Errors
     /// Names the first setting that cannot hold.
     pub fn check(self) -> Result<Plan, ConfigError> {
-        let Config { source, camera, models, engine, detector, tracker, publish } = self;
+        let Config { source, camera, models, engine, detector, tracker, smooth, publish } = self;
         let uri = source.uri.ok_or(ConfigError::NoSource)?;
         within(
             "[source] rate",
@@ -222,6 +225,10 @@ impl Config {
         let wanted = "must be from 0 to 60 seconds";
         within("[tracker] lost_seconds", Some(tracker.lost_seconds), 0.0..=60.0, wanted)?;
         within("[tracker] coast_seconds", Some(tracker.coast_seconds), 0.0..=60.0, wanted)?;
+        let wanted = "must be from 0.01 to 100 Hz";
+        within("[smooth] min_cutoff_hz", Some(smooth.min_cutoff_hz), 0.01..=100.0, wanted)?;
+        let wanted = "must be from 0 to 1000";
+        within("[smooth] beta", Some(smooth.beta), 0.0..=1000.0, wanted)?;
         let geometry = match camera.intrinsics {
             Some(intrinsics) => {
                 intrinsics.check()?;
@@ -242,7 +249,7 @@ impl Config {
             backend: engine.backend.unwrap_or_else(|| "auto".to_owned()),
             detector,
             tracker,
-            lift: LiftSettings { mount: camera.mount },
+            lift: LiftSettings { mount: camera.mount, smooth },
             publish: publish.into_iter().map(|p| p.uri).collect(),
         })
     }
@@ -328,6 +335,7 @@ mod tests {
             ("[source]\nuri='demo:'\n[camera]\nfov_degrees=180", "fov_degrees"),
             ("[source]\nuri='demo:'\n[camera]\nmount={pitch_degrees=120}", "pitch_degrees"),
             ("[source]\nuri='demo:'\n[tracker]\nlost_seconds=-1", "lost_seconds"),
+            ("[source]\nuri='demo:'\n[smooth]\nmin_cutoff_hz=0", "min_cutoff_hz"),
         ] {
             let error = Config::from_toml(text).unwrap().check().unwrap_err();
             assert!(error.to_string().contains(key), "{error}");

@@ -78,7 +78,7 @@ impl Keypoints2d {
             y1 = y1.max(p.y);
             n += 1;
         }
-        (n >= 2).then(|| BoundingBox { x: x0, y: y0, width: x1 - x0, height: y1 - y0 })
+        (n >= 2).then_some(BoundingBox { x: x0, y: y0, width: x1 - x0, height: y1 - y0 })
     }
 
     /// Mean confidence over the points.

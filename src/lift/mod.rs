@@ -4,6 +4,8 @@
 //! [`virtual_camera::VirtualCamera`] at it and runs the network. Its output frame is the camera's:
 //! x right, y down, z forward, metres, relative to the pelvis.
 
+mod golden;
+pub mod smooth;
 pub mod virtual_camera;
 pub mod window;
 
@@ -18,6 +20,7 @@ use crate::pose::{Keypoints2d, MAX_PERSONS, Pose3d, TrackId};
 use crate::skeleton::{JOINTS, Skeleton, coco};
 use crate::time::Timestamp;
 
+use smooth::{SmoothSettings, Smoother};
 use virtual_camera::VirtualCamera;
 use window::{Rays, Window};
 
@@ -31,6 +34,8 @@ pub struct LiftSettings {
     /// How the camera is held: lets the lifter tell a leaning body from a leaning camera.
     /// Unknown if absent.
     pub mount: Option<Mount>,
+    /// Smoothing over time.
+    pub smooth: SmoothSettings,
 }
 
 /// The camera's attitude relative to gravity, to a few degrees.
@@ -79,14 +84,32 @@ impl Fault for LiftError {
     }
 }
 
+/// What is kept of one person.
+struct Past {
+    window: Window,
+    smoother: Smoother,
+}
+
+impl Past {
+    fn new(spec: &LifterSpec) -> Self {
+        Self { window: Window::new(spec.frames, spec.rate_hz), smoother: Smoother::default() }
+    }
+
+    fn clear(&mut self) {
+        self.window.clear();
+        self.smoother.reset();
+    }
+}
+
 /// Lifts everybody who is tracked.
 pub struct Lifter {
     name: String,
     spec: LifterSpec,
     engine: Box<dyn Engine>,
     gravity: Option<[f64; 3]>,
-    windows: ArrayVec<(TrackId, Window), MAX_WINDOWS>,
-    spare: Vec<Window>,
+    smooth: SmoothSettings,
+    followed: ArrayVec<(TrackId, Past), MAX_WINDOWS>,
+    spare: Vec<Past>,
     slots: Vec<Rays>,
     window_shape: [usize; 4],
     window: Vec<f32>,
@@ -124,13 +147,16 @@ impl Lifter {
             ))
             .into());
         }
-        let engine = backend.load(model, precision, 1)?;
+        let mut engine = backend.load(model, precision, 1)?;
+        let cases = golden::verify(model, engine.as_mut())?;
+        log::debug!("lifter {}: {cases} golden windows reproduced", model.name);
         Ok(Self {
             name: model.name.clone(),
             engine,
             gravity: settings.mount.map(Mount::gravity),
-            windows: ArrayVec::new(),
-            spare: (0..MAX_WINDOWS).map(|_| Window::new(spec.frames, spec.rate_hz)).collect(),
+            smooth: settings.smooth,
+            followed: ArrayVec::new(),
+            spare: (0..MAX_WINDOWS).map(|_| Past::new(spec)).collect(),
             slots: vec![Rays::default(); spec.frames],
             window_shape: [1, spec.frames, JOINTS, 3],
             window: vec![0.0; spec.frames * JOINTS * 3],
@@ -149,11 +175,6 @@ impl Lifter {
         &self.name
     }
 
-    /// How much future its poses have seen, in nanoseconds.
-    pub fn lookahead_nanos(&self) -> u32 {
-        (f64::from(self.spec.lookahead) / self.spec.rate_hz * 1e9).round() as u32
-    }
-
     /// Adds what was seen of a person.
     ///
     /// # Errors
@@ -165,15 +186,13 @@ impl Lifter {
         keypoints: &Keypoints2d,
         camera: &Intrinsics,
     ) -> Result<(), LiftError> {
-        if !self.windows.iter().any(|(id, _)| *id == track) {
-            let Some(mut window) = self.spare.pop() else {
-                return Err(LiftError::TooMany(track.0));
-            };
-            window.clear();
-            self.windows.push((track, window));
+        if !self.followed.iter().any(|(id, _)| *id == track) {
+            let Some(mut past) = self.spare.pop() else { return Err(LiftError::TooMany(track.0)) };
+            past.clear();
+            self.followed.push((track, past));
         }
-        if let Some((_, window)) = self.windows.iter_mut().find(|(id, _)| *id == track) {
-            window.observe(time, keypoints, camera);
+        if let Some((_, past)) = self.followed.iter_mut().find(|(id, _)| *id == track) {
+            past.window.observe(time, keypoints, camera);
         }
         Ok(())
     }
@@ -181,12 +200,12 @@ impl Lifter {
     /// Forgets everybody for whom `is_alive` is false.
     pub fn retain(&mut self, is_alive: impl Fn(TrackId) -> bool) {
         let mut i = 0;
-        while i < self.windows.len() {
-            if is_alive(self.windows[i].0) {
+        while i < self.followed.len() {
+            if is_alive(self.followed[i].0) {
                 i += 1;
             } else {
-                let (_, window) = self.windows.swap_remove(i);
-                self.spare.push(window);
+                let (_, past) = self.followed.swap_remove(i);
+                self.spare.push(past);
             }
         }
     }
@@ -197,10 +216,10 @@ impl Lifter {
     /// # Errors
     /// If the network fails.
     pub fn lift(&mut self, track: TrackId, at: Timestamp) -> Result<Option<Pose3d>, LiftError> {
-        let Some((_, window)) = self.windows.iter_mut().find(|(id, _)| *id == track) else {
+        let Some((_, past)) = self.followed.iter_mut().find(|(id, _)| *id == track) else {
             return Ok(None);
         };
-        window.resample(at, self.spec.rate_hz, &mut self.slots);
+        past.window.resample(at, self.spec.rate_hz, &mut self.slots);
         let Some(virtual_camera) = VirtualCamera::aim(&self.slots) else { return Ok(None) };
         virtual_camera.fill_window(&self.slots, &mut self.window);
         let context = virtual_camera.context(self.gravity);
@@ -215,18 +234,23 @@ impl Lifter {
             return Err(LiftError::NotFinite { model: self.name.clone() });
         }
 
-        let joint = |j: usize| -> [f64; 3] {
-            std::array::from_fn(|k| f64::from(self.joints[3 * j + k] - self.joints[k]))
-        };
-        let joints =
-            std::array::from_fn(|j| virtual_camera.rotate_back(joint(j)).map(|v| v as f32));
+        let lookahead_nanos =
+            (f64::from(self.spec.lookahead) / self.spec.rate_hz * 1e9).round() as u32;
+        let describes =
+            Timestamp::from_nanos(at.nanos().saturating_sub(i64::from(lookahead_nanos)));
+        let mut joints: [[f64; 3]; JOINTS] = std::array::from_fn(|j| {
+            let relative = |k: usize| f64::from(self.joints[3 * j + k] - self.joints[k]);
+            virtual_camera.rotate_back(std::array::from_fn(relative))
+        });
+        if self.smooth.enabled {
+            joints = past.smoother.smooth(&self.smooth, describes, joints);
+        }
         let target = self.slots.get(self.spec.lookahead as usize).copied().unwrap_or_default();
-        let lookahead_nanos = self.lookahead_nanos();
         Ok(Some(Pose3d {
-            joints,
+            joints: joints.map(|j| j.map(|v| v as f32)),
             confidence: confidence(&target),
             root: None,
-            describes: Timestamp::from_nanos(at.nanos().saturating_sub(i64::from(lookahead_nanos))),
+            describes,
             lookahead_nanos,
         }))
     }

@@ -45,8 +45,9 @@ fn lifter(answer: Vec<f32>, lookahead: u32) -> (Lifter, Arc<Mutex<Vec<Vec<f32>>>
         name: "recorder".into(),
         engine: Box::new(Recorder { signature, seen: seen.clone(), answer }),
         gravity: Some(Mount { pitch_degrees: 0.0, roll_degrees: 0.0 }.gravity()),
-        windows: ArrayVec::new(),
-        spare: (0..MAX_WINDOWS).map(|_| Window::new(FRAMES, 10.0)).collect(),
+        smooth: SmoothSettings { enabled: false, ..SmoothSettings::default() },
+        followed: ArrayVec::new(),
+        spare: (0..MAX_WINDOWS).map(|_| Past::new(&spec)).collect(),
         slots: vec![Rays::default(); FRAMES],
         window_shape: [1, FRAMES, JOINTS, 3],
         window: vec![0.0; FRAMES * JOINTS * 3],
@@ -158,4 +159,124 @@ fn gravity_follows_the_stated_mount() {
     assert!((up[2] + 1.0).abs() < 1e-12, "looking up, things fall against the view: {up:?}");
     let rolled = Mount { pitch_degrees: 0.0, roll_degrees: 90.0 }.gravity();
     assert!((rolled[0] - 1.0).abs() < 1e-12, "{rolled:?}");
+}
+
+/// The golden file of the embedded lifter, which was made outside of posewire.
+fn golden() -> serde_json::Value {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/models/pstmo_s_27_live.golden.json");
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+fn numbers<const N: usize>(value: &serde_json::Value) -> Vec<[f64; N]> {
+    serde_json::from_value::<Vec<Vec<f64>>>(value.clone())
+        .unwrap()
+        .into_iter()
+        .map(|v| v.try_into().unwrap())
+        .collect()
+}
+
+#[test]
+fn from_pixels_to_joints_the_golden_cases_are_reproduced() {
+    let model = crate::engine::Catalog::embedded().unwrap();
+    let model = model.pick(crate::engine::ModelKind::Lifter, None).unwrap();
+    let golden = golden();
+    let cases = golden["cases"].as_array().unwrap();
+    assert!(cases.len() >= 2);
+    for case in cases {
+        let mut lifter = Lifter::new(
+            &crate::engine::tract::Tract,
+            &model,
+            Precision::F32,
+            &LiftSettings::default(),
+        )
+        .unwrap();
+        lifter.smooth.enabled = false;
+        lifter.gravity =
+            case["gravity"].as_array().map(|g| std::array::from_fn(|k| g[k].as_f64().unwrap()));
+        let number = |key: &str| case["intrinsics"][key].as_f64().unwrap();
+        let camera = Intrinsics {
+            fx: number("fx"),
+            fy: number("fy"),
+            cx: number("cx"),
+            cy: number("cy"),
+            ..Intrinsics::from_fov(1280, 720, 60.0)
+        };
+        let mut now = Timestamp::ZERO;
+        for seen in case["observations"].as_array().unwrap() {
+            now = Timestamp::from_secs_f64(seen["t"].as_f64().unwrap());
+            let points = numbers::<3>(&seen["keypoints"]);
+            let keypoints = Keypoints2d {
+                points: std::array::from_fn(|j| Keypoint {
+                    x: points[j][0] as f32,
+                    y: points[j][1] as f32,
+                    confidence: points[j][2] as f32,
+                }),
+                score: 1.0,
+            };
+            lifter.observe(TrackId(1), now, &keypoints, &camera).unwrap();
+        }
+        let pose = lifter.lift(TrackId(1), now).unwrap().unwrap();
+        let window: Vec<f64> =
+            case["window"].as_array().unwrap().iter().flat_map(numbers::<3>).flatten().collect();
+        assert_eq!(window.len(), lifter.window.len());
+        for (i, (got, wanted)) in lifter.window.iter().zip(&window).enumerate() {
+            let off = (f64::from(*got) - wanted).abs();
+            assert!(off < 1e-4, "slot {}: {got} for {wanted}", i / (JOINTS * 3));
+        }
+        for (got, wanted) in pose.joints.iter().zip(numbers::<3>(&case["joints_camera"])) {
+            for k in 0..3 {
+                assert!((f64::from(got[k]) - wanted[k]).abs() < 5e-4, "{got:?} for {wanted:?}");
+            }
+        }
+    }
+}
+
+/// A backend that loads the real network and then errs in one joint.
+struct Wrong;
+
+impl Backend for Wrong {
+    fn name(&self) -> &'static str {
+        "wrong"
+    }
+
+    fn check(&self) -> Result<(), EngineError> {
+        Ok(())
+    }
+
+    fn load(
+        &self,
+        model: &ModelSpec,
+        precision: Precision,
+        batch: usize,
+    ) -> Result<Box<dyn Engine>, EngineError> {
+        Ok(Box::new(Off(crate::engine::tract::Tract.load(model, precision, batch)?)))
+    }
+}
+
+struct Off(Box<dyn Engine>);
+
+impl Engine for Off {
+    fn signature(&self) -> &Signature {
+        self.0.signature()
+    }
+
+    fn run(
+        &mut self,
+        inputs: &[TensorRef<'_>],
+        outputs: &mut [TensorMut<'_>],
+    ) -> Result<(), EngineError> {
+        self.0.run(inputs, outputs)?;
+        outputs[0].data[20] += 0.001;
+        Ok(())
+    }
+}
+
+#[test]
+fn a_backend_that_is_a_millimetre_off_is_refused_at_start() {
+    let model = crate::engine::Catalog::embedded().unwrap();
+    let model = model.pick(crate::engine::ModelKind::Lifter, None).unwrap();
+    let refused = Lifter::new(&Wrong, &model, Precision::F32, &LiftSettings::default());
+    let error = refused.err().expect("it is refused");
+    assert_eq!(error.severity(), Severity::Fatal);
+    assert!(error.to_string().contains("golden case 0"), "{error}");
 }

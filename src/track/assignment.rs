@@ -70,10 +70,10 @@ pub fn assign(
         }
     }
     let mut assigned: ArrayVec<Option<usize>, MAX> = (0..rows).map(|_| None).collect();
-    for c in 1..=n {
-        let r = row_of[c].wrapping_sub(1);
-        if r < rows && c <= columns && at(r, c - 1) < FORBIDDEN {
-            assigned[r] = Some(c - 1);
+    for (column, &row) in row_of[1..].iter().take(columns).enumerate() {
+        let row = row.wrapping_sub(1);
+        if row < rows && at(row, column) < FORBIDDEN {
+            assigned[row] = Some(column);
         }
     }
     assigned

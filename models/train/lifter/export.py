@@ -162,6 +162,7 @@ def main():
     trained = f"{a.date}, {a.command}" if a.checkpoint else "no: random weights, for work on the interface only"
     lines = [
         f"name = {toml_string(a.name)}", 'kind = "lifter"', f"file = {toml_string(file.name)}", f'sha256 = "{sha}"',
+        f"golden = {toml_string(a.name + '.golden.json')}",
         'licence = "Apache-2.0 OR MIT"', "commercial = true", f"training_data = {toml_string(DATA)}", f"trained = {toml_string(trained)}",
         f"card = {toml_string(CARD)}", "", "[input]", f"window = [{c.frames}, 17, 3]", f"context = {c.context}", f"rate_hz = {c.rate_hz:.1f}",
         f"lookahead = {c.lookahead}", 'skeleton = "coco17"', 'normalisation = "virtual-camera"', "",
