@@ -8,6 +8,12 @@
 //! - the models' floor is their multiply-adds at some 49 GMAC/s (f32, one core).
 //!
 //! The models are run if `POSEWIRE_DATA` (or `../shared/data`) holds them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a tool for developers: a panic says enough"
+)]
 
 use std::hint::black_box;
 use std::path::PathBuf;

@@ -4,6 +4,12 @@
 //! `frames.yuyv`: 640×480 YUYV pictures one after the other, every `EVERY`th frame (3) of one
 //! period; `truth.jsonl`: a line per picture with its number, the projected COCO-17 keypoints,
 //! their visibility, and the Human3.6M-17 joints in metres. Prints what drawing cost.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a tool for developers: a panic says enough"
+)]
 
 use std::fs::File;
 use std::io::{BufWriter, Write};

@@ -6,6 +6,12 @@
 //! with `--alone`, each for itself. OUT_DIR receives `NAME.png` with the skeletons drawn and
 //! `predictions.json`: a list of {"image", "image_id" (if the file's name is a number),
 //! "keypoints": [x, y, confidence] * 17, "score"}, pixels, COCO order.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a tool for developers: a panic says enough"
+)]
 
 use std::error::Error;
 use std::fs::File;

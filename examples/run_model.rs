@@ -6,6 +6,12 @@
 //!
 //! Tensors are files of little-endian f32 values, row-major, batch 1, inputs in the signature's
 //! order; outputs are written as `0.f32`, `1.f32`, ... in the signature's order.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a tool for developers: a panic says enough"
+)]
 
 use std::error::Error;
 use std::path::Path;

@@ -1,5 +1,11 @@
 //! The program as its user meets it: what it says, and with what code it ends, when it is given
 //! something that cannot work.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a panic is how a test fails"
+)]
 
 use std::fs;
 use std::net::UdpSocket;

@@ -1,4 +1,10 @@
 //! The house's walls: a room may use only what lies below it (`docs/architecture.md`).
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a panic is how a test fails"
+)]
 
 use std::fs;
 use std::path::{Path, PathBuf};

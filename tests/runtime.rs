@@ -1,4 +1,10 @@
 //! Threads, queues, faults and shutdown, with the real pipeline and test doubles at its ends.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a panic is how a test fails"
+)]
 
 mod support;
 
