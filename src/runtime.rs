@@ -10,7 +10,8 @@
 //! drains it and closes the rings, publishers finish and end.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -23,8 +24,9 @@ use crate::handoff::{Latest, Put, Ring, Stop, Taken};
 use crate::pipeline::Pipeline;
 use crate::pose::PoseFrame;
 use crate::publish::Publisher;
-use crate::stats::{Stats, add};
+use crate::stats::{Counts, Stats, add};
 use crate::time::{Clock, Timestamp};
+use crate::wire::{FaultRecord, State, StatusMessage};
 
 /// No wait is longer: how fast every thread sees that it is to stop.
 const TURN: Duration = Duration::from_millis(100);
@@ -36,6 +38,10 @@ const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_se
 const SILENCE: Duration = Duration::from_secs(2);
 /// What publishers have to finish in once everything else has stopped.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// How often every publisher is told how the sender is, whether there are poses or not: so that a
+/// listener can tell an empty room from a dead sensor.
+const STATUS_EVERY: Duration = Duration::from_secs(1);
 
 /// Opens the source; called again whenever it was lost.
 pub type OpenSource = Box<dyn FnMut() -> Result<Box<dyn FrameSource>, CaptureError> + Send>;
@@ -104,6 +110,11 @@ struct Shared {
     clock: Arc<dyn Clock>,
     stop: Stop,
     events: Sender<Event>,
+    /// What is wrong with the source, if anything; `None` before it was opened first.
+    source: Arc<Mutex<Option<Result<(), FaultRecord>>>>,
+    /// Counts the changes of `source`: targets are told of one at once.
+    changes: Arc<AtomicU64>,
+    begun: Timestamp,
 }
 
 /// Runs until the source ends, `stop` is raised, or a stage fails for good. `watch` is called
@@ -123,9 +134,12 @@ pub fn run(
         frames: Arc::new(Latest::new()),
         rings: (0..publisher_count).map(|_| Ring::new(RING_CAPACITY)).collect(),
         stats: stats.clone(),
+        begun: job.clock.now(),
         clock: job.clock,
         stop: stop.clone(),
         events,
+        source: Arc::default(),
+        changes: Arc::default(),
     };
 
     let mut threads = Vec::new();
@@ -179,6 +193,53 @@ impl Shared {
         // The receiver lives as long as the run.
         let _ = self.events.send(Event::Failed(message, exit));
         self.stop.raise();
+    }
+
+    /// Notes how the source is, for the status that publishers send.
+    fn source_is(&self, how: Result<(), &CaptureError>) {
+        let how = how.map_err(|error| {
+            let words = Chain(error).to_string();
+            let mut fault = FaultRecord::new(error.severity(), "source-gone", &words);
+            fault.since_us = self.clock.now().micros();
+            fault
+        });
+        let mut source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
+        if let (Err(fault), Some(Err(before))) = (&how, source.as_mut()) {
+            // The same trouble goes on: since then, and once more.
+            before.count = before.count.saturating_add(1);
+            before.detail = fault.detail;
+            return;
+        }
+        *source = Some(how);
+        self.changes.fetch_add(1, Ordering::Release);
+    }
+
+    /// How the sender is, with rates since `before`, `seconds` ago.
+    fn status(&self, before: &Counts, seconds: f64) -> StatusMessage {
+        let now = self.stats.counters.read();
+        let rate = |new: u64, old: u64| {
+            ((new.saturating_sub(old)) as f64 / seconds.max(1e-3) * 1e3).round() as u32
+        };
+        let source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
+        let (state, fault) = match &*source {
+            None => (State::Starting, None),
+            Some(Ok(())) => (State::Running, None),
+            Some(Err(fault)) => (State::Degraded, Some(fault.clone())),
+        };
+        StatusMessage {
+            state,
+            interval_ms: STATUS_EVERY.as_millis() as u32 + TURN.as_millis() as u32,
+            uptime_s: self.clock.now().since(self.begun).as_secs() as u32,
+            fps_in_milli: rate(now.frames_in, before.frames_in),
+            fps_out_milli: rate(now.frames_out, before.frames_out),
+            frames_in: now.frames_in,
+            frames_out: now.frames_out,
+            frames_displaced: now.frames_displaced,
+            frames_missed: now.frames_missed,
+            frames_bad: now.frames_bad,
+            temperature_decicelsius: None,
+            faults: fault.into_iter().collect(),
+        }
     }
 
     /// Whatever way a stage ended, the next one must not wait for it.
@@ -261,6 +322,7 @@ fn capture(shared: &Shared, mut open: OpenSource) {
     while !shared.stop.is_raised() {
         let error = match open() {
             Ok(mut source) => {
+                shared.source_is(Ok(()));
                 let _ = shared.events.send(Event::SourceOpened(source.describe().clone()));
                 match read(shared, source.as_mut(), &mut limit, &mut backoff) {
                     Some(error) => error,
@@ -273,6 +335,7 @@ fn capture(shared: &Shared, mut open: OpenSource) {
         if error.severity() == Severity::Fatal {
             return shared.fail(words, Exit::Config);
         }
+        shared.source_is(Err(&error));
         add(&shared.stats.counters.source_restarts, 1);
         log::warn!("{words}; trying again in {} s", backoff.as_secs());
         let _ = shared.events.send(Event::SourceLost(words));
@@ -400,19 +463,28 @@ fn publish(shared: &Shared, index: usize, mut publisher: Box<dyn Publisher>) {
     let Some(ring) = shared.rings.get(index) else { return };
     let stats = &shared.stats;
     let mut limit = RateLimit::default();
+    // When a status was last sent, what was counted then, and after how many changes.
+    let mut told = (Instant::now(), Counts::default(), u64::MAX);
     loop {
-        let poses = match ring.take(TURN) {
-            Taken::Value(poses) => poses,
-            Taken::TimedOut => continue,
-            Taken::Closed => break,
-        };
-        match publisher.publish(&poses) {
-            Ok(()) => {
-                let now = shared.clock.now();
-                stats.stages.publish.record(now.since(poses.stamps.lifted));
-                stats.stages.total.record(now.since(poses.begin()));
-                add(&stats.counters.published, 1);
+        let changes = shared.changes.load(Ordering::Acquire);
+        let sent = if changes != told.2 || told.0.elapsed() >= STATUS_EVERY {
+            let status = shared.status(&told.1, told.0.elapsed().as_secs_f64());
+            told = (Instant::now(), stats.counters.read(), changes);
+            publisher.status(&status)
+        } else {
+            match ring.take(TURN) {
+                Taken::Value(poses) => publisher.publish(&poses).map(|()| {
+                    let now = shared.clock.now();
+                    stats.stages.publish.record(now.since(poses.stamps.lifted));
+                    stats.stages.total.record(now.since(poses.begin()));
+                    add(&stats.counters.published, 1);
+                }),
+                Taken::TimedOut => continue,
+                Taken::Closed => break,
             }
+        };
+        match sent {
+            Ok(()) => {}
             Err(error) if error.severity() == Severity::Fatal => {
                 return shared.fail(Chain(&error).to_string(), Exit::Config);
             }

@@ -19,6 +19,7 @@ use posewire::publish::{PublishError, Publisher};
 use posewire::runtime::{Event, Job, OpenSource, RunError, run};
 use posewire::stats::Stats;
 use posewire::time::MonotonicClock;
+use posewire::wire::{State, StatusMessage};
 
 use support::{GreySource, OnePerson, pipeline};
 
@@ -27,11 +28,17 @@ use support::{GreySource, OnePerson, pipeline};
 struct Kept {
     sequences: Arc<Mutex<Vec<u64>>>,
     finished: Arc<AtomicU64>,
+    statuses: Arc<Mutex<Vec<StatusMessage>>>,
 }
 
 impl Publisher for Kept {
     fn publish(&mut self, frame: &PoseFrame) -> Result<(), PublishError> {
         self.sequences.lock().unwrap().push(frame.sequence);
+        Ok(())
+    }
+
+    fn status(&mut self, status: &StatusMessage) -> Result<(), PublishError> {
+        self.statuses.lock().unwrap().push(status.clone());
         Ok(())
     }
 
@@ -187,6 +194,11 @@ fn a_source_that_goes_away_is_reopened_and_the_poses_go_on() {
     assert_eq!(stats.counters.read().source_restarts, 1);
     let sequences = kept.sequences.lock().unwrap();
     assert!(sequences.iter().any(|&s| s < 103) && sequences.contains(&204), "{sequences:?}");
+    // While it was gone (a second at least), targets were told so, by name.
+    let statuses = kept.statuses.lock().unwrap();
+    let degraded = statuses.iter().find(|s| s.state == State::Degraded).expect("it was told");
+    assert_eq!(degraded.faults[0].name.as_str(), "source-gone");
+    assert!(degraded.faults[0].detail.contains("unplugged"));
 }
 
 #[test]
