@@ -161,9 +161,20 @@ class Scenes:
             void = f[..., 0] < -0.2
             f = np.clip(f, 0, 2)
             f *= np.exp(R.normal(0, 0.15)) * np.clip(0.42 / max(f[~void].mean(), 0.03), 0.3, 3) ** 0.5
+            b, st = self.b[k].astype(np.float64), self.st[k].copy()
+            if R.random() < 0.6:  # a pool of a thousand scenes is small: zoom and shift it
+                z = np.exp(R.normal(0.1, 0.25))
+                t = np.array([(1 - z) * R.uniform(0, 320), (1 - z) * R.uniform(0, 256)])
+                M = np.array([[z, 0, t[0]], [0, z, t[1]]])
+                f = cv2.warpAffine(f.astype(np.float32), M, (320, 256), flags=cv2.INTER_LINEAR)
+                void = cv2.warpAffine(void.astype(np.uint8), M, (320, 256), flags=cv2.INTER_NEAREST, borderValue=1) > 0
+                full = b * z + np.concatenate([t, t])
+                b = np.clip(full, 0, [320, 256, 320, 256])
+                area = lambda q: np.maximum(q[:, 2] - q[:, 0], 0) * np.maximum(q[:, 3] - q[:, 1], 0)
+                st = np.where((st == 1) & ((area(b) < 0.25 * area(full)) | (np.maximum(b[:, 2] - b[:, 0], b[:, 3] - b[:, 1]) < 14)), 2, st)
+                st = np.where(area(b) <= 1, 0, st)
             x = colours(R, f)
             x[void] = 114
-            b, st = self.b[k].astype(np.float64), self.st[k]
         if R.random() < 0.5:
             x = x[:, ::-1]
             b = np.stack([320 - b[:, 2], b[:, 1], 320 - b[:, 0], b[:, 3]], 1)

@@ -54,8 +54,8 @@ scores = "scores"
 boxes = "boxes"
 distances = "strides"
 activation = "none"
-score_threshold = 0.4
-nms_iou = 0.6
+score_threshold = 0.3
+nms_iou = 0.5
 
 [error]
 {errors}"""
