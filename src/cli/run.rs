@@ -12,6 +12,7 @@ use super::status::Status;
 use crate::capture;
 use crate::config::{Config, Plan, PublishConfig};
 use crate::fault::Exit;
+use crate::lift::Mount;
 use crate::pipeline::Geometry;
 use crate::runtime::{self, Job};
 use crate::service;
@@ -44,6 +45,10 @@ pub(super) struct Run {
     /// The camera's field of view along the picture's longer side, where it is not calibrated
     #[arg(long, value_name = "DEGREES")]
     fov: Option<f64>,
+    /// How far the camera looks up (0: level, negative: down), where it is known: lets the lifter
+    /// tell a leaning body from a leaning camera
+    #[arg(long, value_name = "DEGREES", allow_negative_numbers = true)]
+    pitch: Option<f64>,
     /// What computes: auto, tract (CPU) or tensorrt (GPU)
     #[arg(long, value_name = "NAME")]
     backend: Option<String>,
@@ -65,6 +70,10 @@ impl Run {
         source.realtime |= self.realtime;
         source.repeat |= self.repeat;
         config.camera.fov_degrees = self.fov.or(config.camera.fov_degrees);
+        if let Some(pitch_degrees) = self.pitch {
+            let roll_degrees = config.camera.mount.map_or(0.0, |m| m.roll_degrees);
+            config.camera.mount = Some(Mount { pitch_degrees, roll_degrees });
+        }
         config.models.dir = self.models.clone().or(config.models.dir.take());
         config.engine.backend = self.backend.clone().or(config.engine.backend.take());
         if !self.publish.is_empty() {
