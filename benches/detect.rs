@@ -4,10 +4,9 @@
 //! - a 192x256 crop writes 3 * 192 * 256 f32 = 590 kB: 0.06 ms at 10 GB/s;
 //! - a 320x256 letterbox of 1280x720 reads 1.84 MB of YUYV (1.38 MB of NV12) and writes 983 kB:
 //!   0.28 ms (0.24 ms) at 10 GB/s;
-//! - 17 heatmaps of 64x48 are 209 kB, which an argmax reads in 0.02 ms;
-//! - the models' floor is their multiply-adds at some 49 GMAC/s (f32, one core).
+//! - 17 heatmaps of 64x48 are 209 kB, which an argmax reads in 0.02 ms.
 //!
-//! The models are run if `POSEWIRE_DATA` (or `../shared/data`) holds them.
+//! The networks themselves, and the whole way of a frame: `benches/pipeline.rs`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -16,7 +15,6 @@
 )]
 
 use std::hint::black_box;
-use std::path::PathBuf;
 
 use arrayvec::ArrayVec;
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -27,8 +25,6 @@ use posewire::engine::spec::{
     Activation, AnchorFreeDecoder, AnchorFreeLevel, Channels, DistanceUnit, FinderDecoder,
     FinderSpec, HeatmapDecoder, ImageInput, KeypointsDecoder, KeypointsSpec, Letterbox, Refine,
 };
-use posewire::engine::tract::Tract;
-use posewire::engine::{Backend, Catalog, ModelKind, Precision, TensorMut, TensorRef};
 use posewire::frame::{ColorSpace, ImageLayout, ImageView, PixelFormat, Plane};
 use posewire::skeleton::Skeleton;
 
@@ -137,43 +133,9 @@ fn decode(c: &mut Criterion) {
     });
 }
 
-fn models(c: &mut Criterion) {
-    let root = std::env::var_os("POSEWIRE_DATA").map_or_else(
-        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data"),
-        PathBuf::from,
-    );
-    let catalog = match Catalog::with_dir(&root.join("models")) {
-        Ok(catalog) => catalog,
-        Err(e) => return eprintln!("skipped: models ({e})"),
-    };
-    for spec in catalog.models().filter(|m| m.kind() != ModelKind::Lifter) {
-        let mut engine = match Tract.load(spec, Precision::F32, 1) {
-            Ok(engine) => engine,
-            Err(e) => return eprintln!("skipped: {e}"),
-        };
-        let signature = engine.signature().clone();
-        let shape = &signature.inputs[0].1;
-        let len = shape.iter().product::<usize>();
-        let data: Vec<f32> = (0..len).map(|i| (i % 97) as f32 / 48.0 - 1.0).collect();
-        let mut results: Vec<Vec<f32>> =
-            signature.outputs.iter().map(|(_, s)| vec![0.0; s.iter().product()]).collect();
-        c.bench_function(&format!("tract/{}", spec.name), |b| {
-            b.iter(|| {
-                let mut outputs: Vec<_> = signature
-                    .outputs
-                    .iter()
-                    .zip(&mut results)
-                    .map(|((_, shape), data)| TensorMut { shape, data })
-                    .collect();
-                engine.run(&[TensorRef { shape, data: &data }], &mut outputs)
-            });
-        });
-    }
-}
-
 criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(30);
-    targets = preprocess, decode, models
+    targets = preprocess, decode
 }
 criterion_main!(benches);
