@@ -2,7 +2,7 @@
 """Knee angles, uprightness and feet of the squatting clip, from `posewire listen --format json` output; optionally a picture.
 
     posewire listen --format json > poses.jsonl &
-    posewire run --source ../shared/data/clips/pose_squats.mp4 --models ../shared/data/models --publish udp://127.0.0.1:7777
+    posewire run --source ../shared/data/clips/pose_squats.mp4 --models ../shared/data/models --pitch 0 --publish udp://127.0.0.1:7777
     python3 tests/squat_report.py poses.jsonl [picture.png]     # the picture needs matplotlib
 
 Exits with 1 unless every frame after warm-up holds exactly one person of 17 joints, the knees bend below 110 degrees and return

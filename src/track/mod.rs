@@ -99,8 +99,9 @@ impl Tracker {
     ) {
         present.clear();
         let detections = &detections[..detections.len().min(assignment::MAX)];
-        let lost = self.settings.lost_seconds;
-        self.tracks.retain(|t| time.secs_since(t.seen) <= lost);
+        // Who was last seen in the future belongs to a past that a clock or a recording left.
+        let lost = 0.0..=self.settings.lost_seconds;
+        self.tracks.retain(|t| lost.contains(&time.secs_since(t.seen)));
 
         let matches = assign(self.tracks.len(), detections.len(), |t, d| {
             self.tracks[t].cost(&detections[d], time)

@@ -162,5 +162,6 @@ fn time_going_backwards_or_standing_still_does_no_harm() {
         tracker.update(Timestamp::from_secs_f64(seconds), &[person(0.0, 0.0)], &mut present);
         assert_eq!(present.len(), 1);
         assert!(present[0].keypoints.points[0].x.is_finite());
+        assert!(!present[0].predicted, "nobody from another time is carried on");
     }
 }
