@@ -163,10 +163,12 @@ pub fn run(
     let (pipeline, open) = (job.pipeline, job.open);
     started = started.and(spawn(PERCEPTION.into(), Box::new(move |s| perceive(s, pipeline))));
     started = started.and(spawn(CAPTURE.into(), Box::new(move |s| capture(s, open))));
-    if started.is_err() {
-        // The threads that do run are waiting for one that does not.
+    if let Err(error) = started {
+        // Those that do run must not wait for one that does not.
+        stop.raise();
         shared.frames.close();
         shared.rings.iter().for_each(Ring::close);
+        return Err(RunError::Thread(error));
     }
 
     let ended = supervise(&shared, &heard, publisher_count, &mut watch);
@@ -176,7 +178,6 @@ pub fn run(
             let _ = handle.join();
         }
     }
-    started?;
     match ended.failure {
         Some((message, exit)) => Err(RunError::Failed { message, exit }),
         None => Ok(()),
