@@ -8,17 +8,39 @@ use signal_hook::flag;
 use crate::fault::Exit;
 use crate::handoff::Stop;
 
-/// A [`Stop`] that SIGINT and SIGTERM raise. A second signal ends the process at once: whoever
-/// presses Ctrl-C twice does not want to wait for the last packet.
+/// What SIGINT and SIGTERM do.
 ///
-/// # Errors
-/// If the handlers cannot be installed.
-pub fn stop_on_signals() -> io::Result<Stop> {
-    let stop = Stop::new();
-    for signal in [SIGINT, SIGTERM] {
-        // Handlers run in the order of registration: the first signal finds the flag down.
-        flag::register_conditional_shutdown(signal, i32::from(Exit::Internal.code()), stop.flag())?;
-        flag::register(signal, stop.flag())?;
+/// The first asks everything to stop. Another one ends the process at once, because whoever
+/// presses Ctrl-C twice does not want to wait for the last packet; but only once stopping has
+/// visibly begun ([`stopping_has_begun`](Self::stopping_has_begun)): `timeout` and some shells
+/// send one wish twice, to the process and to its group.
+pub struct Signals {
+    stop: Stop,
+    impatient: Stop,
+}
+
+impl Signals {
+    /// Installs the handlers.
+    ///
+    /// # Errors
+    /// If they cannot be installed.
+    pub fn install() -> io::Result<Self> {
+        let (stop, impatient) = (Stop::new(), Stop::new());
+        for signal in [SIGINT, SIGTERM] {
+            let code = i32::from(Exit::Internal.code());
+            flag::register_conditional_shutdown(signal, code, impatient.flag())?;
+            flag::register(signal, stop.flag())?;
+        }
+        Ok(Self { stop, impatient })
     }
-    Ok(stop)
+
+    /// Raised by the first signal.
+    pub fn stop(&self) -> &Stop {
+        &self.stop
+    }
+
+    /// From now on, a further signal ends the process at once.
+    pub fn stopping_has_begun(&self) {
+        self.impatient.raise();
+    }
 }

@@ -345,7 +345,9 @@ fn an_interrupt_drains_and_ends_well() {
         .spawn()
         .unwrap();
     std::thread::sleep(std::time::Duration::from_secs(2));
-    let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    // Twice, as `timeout` does it: to the process and to its group.
+    let pid = child.id().to_string();
+    let killed = Command::new("kill").args(["-INT", &pid, &pid]).status().unwrap();
     assert!(killed.success());
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));

@@ -15,7 +15,7 @@ use crate::fault::Exit;
 use crate::lift::Mount;
 use crate::pipeline::Geometry;
 use crate::runtime::{self, Job};
-use crate::service;
+use crate::service::Signals;
 use crate::stats::Stats;
 
 #[derive(Args)]
@@ -106,7 +106,8 @@ pub(super) fn execute(
     prepared: Prepared,
     seconds: Option<f64>,
 ) -> Result<(), Failure> {
-    let stop = service::stop_on_signals().map_err(|e| Failure::new(Exit::Internal, &e))?;
+    let signals = Signals::install().map_err(|e| Failure::new(Exit::Internal, &e))?;
+    let stop = signals.stop();
     let stats = Arc::new(Stats::default());
     let mut status = Status::new(stats.clone(), prepared.backend);
     let (uri, options) = (plan.source.clone(), plan.options.clone());
@@ -118,7 +119,11 @@ pub(super) fn execute(
     };
     let limit =
         seconds.filter(|s| *s > 0.0).map(|s| Instant::now() + Duration::from_secs_f64(s.min(1e9)));
-    let ended = runtime::run(job, &stop, &stats, |event| {
+    let ended = runtime::run(job, stop, &stats, |event| {
+        // Called ten times a second: signals that come as a pair are one wish.
+        if stop.is_raised() {
+            signals.stopping_has_begun();
+        }
         if limit.is_some_and(|l| Instant::now() >= l) {
             stop.raise();
         }
