@@ -65,6 +65,15 @@ impl fmt::Display for Chain<'_> {
     }
 }
 
+/// What a caught panic said.
+pub fn panic_words(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("without words")
+}
+
 /// Lets one of many equal messages through every few seconds and counts the others, so that a
 /// fault at camera rate does not fill the journal.
 #[derive(Debug, Default)]

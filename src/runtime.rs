@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use crate::capture::{CaptureError, FrameSource, Next, SourceInfo};
-use crate::fault::{Chain, Exit, Fault, RateLimit, Severity};
+use crate::fault::{Chain, Exit, Fault, RateLimit, Severity, panic_words};
 use crate::frame::Frame;
 use crate::handoff::{Latest, Put, Ring, Stop, Taken};
 use crate::pipeline::Pipeline;
@@ -259,14 +259,6 @@ impl Shared {
         };
         let _ = self.events.send(event);
     }
-}
-
-fn panic_words(panic: &(dyn std::any::Any + Send)) -> &str {
-    panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message")
 }
 
 struct Ended {

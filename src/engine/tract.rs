@@ -4,7 +4,6 @@
 //! than in `f32`. What tract allocates while it runs (a tensor per node) is its own; nothing is
 //! allocated here after loading.
 
-use std::any::Any;
 use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -15,6 +14,7 @@ use tract_onnx::tract_hir::internal::{DimLike, GenericFactoid};
 
 use super::spec::TensorSpec;
 use super::{Backend, Engine, EngineError, ModelSpec, Precision, Signature, TensorMut, TensorRef};
+use crate::fault::panic_words;
 
 /// tract on the CPU.
 #[derive(Clone, Copy, Debug, Default)]
@@ -50,7 +50,7 @@ impl Backend for Tract {
         };
         // A graph that trips an assertion inside of tract is a bad model, not a reason to die.
         let plan = catch_unwind(|| compile(&bytes, &signature))
-            .unwrap_or_else(|panic| Err(format!("tract panicked: {}", words(&*panic))))
+            .unwrap_or_else(|panic| Err(format!("tract panicked: {}", panic_words(&*panic))))
             .map_err(|problem| model.problem(problem))?;
         let engine = TractEngine {
             name: model.name.clone(),
@@ -65,15 +65,6 @@ impl Backend for Tract {
 
 fn pair(t: TensorSpec) -> (String, Vec<usize>) {
     (t.name, t.shape)
-}
-
-/// What a panic said.
-fn words(panic: &(dyn Any + Send)) -> &str {
-    panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("without words")
 }
 
 /// An error of tract's with its causes.
@@ -213,7 +204,7 @@ impl Engine for TractEngine {
         self.check(inputs, outputs).map_err(|problem| failed(&self.name, problem))?;
         let feed = self.feed(inputs).map_err(|e| failed(&self.name, said(e)))?;
         let result = catch_unwind(AssertUnwindSafe(|| self.state.run(feed)))
-            .map_err(|panic| format!("tract panicked: {}", words(&*panic)))
+            .map_err(|panic| format!("tract panicked: {}", panic_words(&*panic)))
             .and_then(|r| r.map_err(said));
         let results = match result {
             Ok(results) => results,
