@@ -171,7 +171,7 @@ pub fn run(
         return Err(RunError::Thread(error));
     }
 
-    let ended = supervise(&shared, &heard, publisher_count, &mut watch);
+    let ended = supervise(&heard, publisher_count, &mut watch);
     if ended.all_done {
         for handle in threads {
             // A panic has been turned into an event inside of the thread.
@@ -267,7 +267,6 @@ struct Ended {
 }
 
 fn supervise(
-    shared: &Shared,
     heard: &Receiver<Event>,
     publishers: usize,
     watch: &mut impl FnMut(Option<&Event>),
@@ -303,7 +302,6 @@ fn supervise(
             Event::SourceOpened(_) | Event::SourceLost(_) | Event::SourceEnded => {}
         }
     }
-    log::debug!("{} frames were displaced unread", shared.frames.displaced());
     ended.all_done = true;
     ended
 }
@@ -444,9 +442,9 @@ fn perceive(shared: &Shared, mut pipeline: Pipeline) {
         add(&stats.counters.frames_out, 1);
         add(&stats.counters.persons, poses.persons.len() as u64);
         for ring in shared.rings.iter() {
-            let before = ring.displaced();
-            ring.push(poses.clone());
-            add(&stats.counters.publish_displaced, ring.displaced() - before);
+            if ring.push(poses.clone()) == Put::Displaced {
+                add(&stats.counters.publish_displaced, 1);
+            }
         }
     }
 }

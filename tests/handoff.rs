@@ -86,7 +86,7 @@ fn rings_keep_order_and_count_what_falls_out() {
         let (ring, alive) = (ring.clone(), alive.clone());
         thread::spawn(move || {
             for n in 1..=VALUES {
-                assert!(ring.push(Live::new(n, &alive)));
+                assert_ne!(ring.push(Live::new(n, &alive)), Put::Closed);
             }
             ring.close();
         })

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::latest::Taken;
+use super::latest::{Put, Taken};
 use super::sync::{Condvar, Mutex, deadline, lock, wait_until};
 
 /// A bounded queue from the perception thread to one publisher.
@@ -32,12 +32,13 @@ impl<T> Ring<T> {
         Self { inner: Mutex::new(inner), filled: Condvar::new(), capacity }
     }
 
-    /// Appends `value`; false if the queue is closed and the value was dropped.
-    pub fn push(&self, value: T) -> bool {
+    /// Appends `value`; says if the oldest had to make room, or if the queue is closed and the
+    /// value was dropped.
+    pub fn push(&self, value: T) -> Put {
         let mut inner = lock(&self.inner);
         if inner.closed {
             drop(inner);
-            return false;
+            return Put::Closed;
         }
         let oldest =
             if inner.values.len() == self.capacity { inner.values.pop_front() } else { None };
@@ -45,8 +46,7 @@ impl<T> Ring<T> {
         inner.values.push_back(value);
         drop(inner);
         self.filled.notify_one();
-        drop(oldest);
-        true
+        if oldest.is_some() { Put::Displaced } else { Put::Stored }
     }
 
     /// Takes the oldest value, waiting for at most `limit`.

@@ -13,7 +13,7 @@ use arrayvec::ArrayVec;
 use serde::Deserialize;
 
 use crate::camera::Intrinsics;
-use crate::engine::spec::{LifterSpec, ModelSpec, Task};
+use crate::engine::spec::{LifterSpec, ModelSpec};
 use crate::engine::{Backend, Engine, EngineError, Precision, TensorMut, TensorRef};
 use crate::fault::{Fault, Severity};
 use crate::pose::{Keypoints2d, MAX_PERSONS, Pose3d, TrackId};
@@ -127,25 +127,21 @@ impl Lifter {
         precision: Precision,
         settings: &LiftSettings,
     ) -> Result<Self, LiftError> {
-        let wrong = |problem: String| EngineError::Model { model: model.name.clone(), problem };
-        let Task::Lifter(spec) = &model.task else {
-            return Err(
-                wrong("it is not a lifter; choose one with kind = \"lifter\"".into()).into()
-            );
-        };
+        let spec = model.lifter()?;
         if spec.output_skeleton != Skeleton::Human36m17 {
             let found = spec.output_skeleton;
-            return Err(
-                wrong(format!("it gives the skeleton {found}, packets carry h36m17")).into()
-            );
+            return Err(model
+                .problem(format!("it gives the skeleton {found}, packets carry h36m17"))
+                .into());
         }
         if spec.features != 3 || !matches!(spec.context, 0 | 5) || spec.frames == 0 {
             let (f, c) = (spec.features, spec.context);
-            return Err(wrong(format!(
-                "windows of {f} values per joint with a context of {c} are not known to this \
-                 version, which makes 3 and 5 (or no context)"
-            ))
-            .into());
+            return Err(model
+                .problem(format!(
+                    "windows of {f} values per joint with a context of {c} are not known to this \
+                     version, which makes 3 and 5 (or no context)"
+                ))
+                .into());
         }
         let mut engine = backend.load(model, precision, 1)?;
         let cases = golden::verify(model, engine.as_mut())?;
@@ -186,14 +182,16 @@ impl Lifter {
         keypoints: &Keypoints2d,
         camera: &Intrinsics,
     ) -> Result<(), LiftError> {
-        if !self.followed.iter().any(|(id, _)| *id == track) {
-            let Some(mut past) = self.spare.pop() else { return Err(LiftError::TooMany(track.0)) };
-            past.clear();
-            self.followed.push((track, past));
-        }
-        if let Some((_, past)) = self.followed.iter_mut().find(|(id, _)| *id == track) {
-            past.window.observe(time, keypoints, camera);
-        }
+        let index = match self.followed.iter().position(|(id, _)| *id == track) {
+            Some(index) => index,
+            None => {
+                let mut past = self.spare.pop().ok_or(LiftError::TooMany(track.0))?;
+                past.clear();
+                self.followed.push((track, past));
+                self.followed.len() - 1
+            }
+        };
+        self.followed[index].1.window.observe(time, keypoints, camera);
         Ok(())
     }
 

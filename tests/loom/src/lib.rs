@@ -170,7 +170,7 @@ fn a_ring_keeps_order_counts_what_falls_out_and_wakes_its_taker() {
             let (ring, drops) = (ring.clone(), drops.clone());
             thread::spawn(move || {
                 for i in 1..=3 {
-                    assert!(ring.push(Counted(i, drops.clone())));
+                    assert_ne!(ring.push(Counted(i, drops.clone())), Put::Closed);
                 }
                 ring.close();
             })
