@@ -15,7 +15,7 @@
 //! | what happens to a frame | [`pipeline`]: no threads, no I/O |
 //! | stages | [`capture`], [`detect`], [`track`], [`lift`], [`publish`] |
 //! | machinery | [`engine`] (networks), [`wire`] (packets to bytes), [`decode`] (JPEG), [`figure`] (the demo's human), [`frame`] (pixels) |
-//! | ground | [`pose`], [`camera`], [`fault`], [`metrics`], [`skeleton`], [`time`], [`handoff`], [`stats`] |
+//! | ground | [`pose`], [`camera`], [`fault`], [`metrics`], [`rotations`], [`skeleton`], [`time`], [`handoff`], [`stats`] |
 //!
 //! Dependencies point strictly downward and the rooms of one row never import each other;
 //! `tests/layering.rs` reads the `use` lines and fails on any other arrow.
@@ -52,6 +52,7 @@ pub mod fault;
 pub mod handoff;
 pub mod metrics;
 pub mod pose;
+pub mod rotations;
 pub mod skeleton;
 pub mod stats;
 pub mod time;
