@@ -8,7 +8,7 @@ use crate::detect::Detector;
 use crate::detect::topdown::TopDown;
 use crate::engine::catalog::Catalog;
 use crate::engine::{self, Backend, ModelKind, Precision};
-use crate::lift::Lifter;
+use crate::lift::{Lifter, Mount};
 use crate::pipeline::Pipeline;
 use crate::publish::{self, PublishSettings, Publisher};
 use crate::time::{Clock, MonotonicClock};
@@ -72,6 +72,8 @@ pub(super) fn prepare(
         engine: EngineId::from_name(backend.name()),
         precision: PrecisionId::from_name("f32"),
         clock: clock.clone(),
+        gravity: plan.lift.mount.map(Mount::gravity),
+        geodetic: plan.geodetic,
         ..PublishSettings::default()
     };
     let publishers = plan
