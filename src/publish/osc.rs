@@ -193,3 +193,75 @@ impl Publisher for OscPublisher {
         &self.uri
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::net::UdpSocket;
+
+    use crate::wire::samples;
+
+    /// Every message that has come, by its address.
+    fn heard(socket: &UdpSocket) -> Vec<(String, Vec<OscType>)> {
+        let mut buffer = [0; 2_000];
+        let mut all = Vec::new();
+        while let Ok(len) = socket.recv(&mut buffer) {
+            assert!(len <= DATAGRAM, "{len}");
+            let (_, packet) = rosc::decoder::decode_udp(&buffer[..len]).unwrap();
+            let OscPacket::Bundle(bundle) = packet else { panic!("{packet:?}") };
+            all.extend(bundle.content.into_iter().filter_map(|packet| match packet {
+                OscPacket::Message(m) => Some((m.addr, m.args)),
+                OscPacket::Bundle(_) => None,
+            }));
+        }
+        all
+    }
+
+    fn places(socket: &UdpSocket) -> Vec<(usize, i32)> {
+        let place = |address: &str| address.split('/').nth(3)?.parse().ok();
+        heard(socket)
+            .into_iter()
+            .filter(|(address, _)| address.ends_with("/track"))
+            .map(|(address, args)| (place(&address).unwrap(), args[0].clone().int().unwrap()))
+            .collect()
+    }
+
+    #[test]
+    fn people_keep_their_places_while_others_come_and_go() {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let uri = format!("osc://{}", socket.local_addr().unwrap());
+        let mut publisher = OscPublisher::open(&uri, &PublishSettings::default()).unwrap();
+        let mut frame = samples::frame(16);
+        publisher.publish(&frame).unwrap();
+        let all: Vec<_> = (0..16).map(|n| (n, n as i32 + 1)).collect();
+        assert_eq!(places(&socket), all);
+        frame.persons.remove(0);
+        publisher.publish(&frame).unwrap();
+        assert_eq!(places(&socket), all[1..]);
+        frame.persons[14].track = crate::pose::TrackId(40);
+        publisher.publish(&frame).unwrap();
+        assert_eq!(places(&socket).last(), Some(&(0, 40)), "the place that became free");
+    }
+
+    #[test]
+    fn joints_are_metres_of_the_camera_with_their_confidence_and_an_unknown_root_is_empty() {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let uri = format!("osc://{}", socket.local_addr().unwrap());
+        let mut publisher = OscPublisher::open(&uri, &PublishSettings::default()).unwrap();
+        let mut frame = samples::frame(2);
+        frame.persons[1].pose.as_mut().unwrap().root = None;
+        publisher.publish(&frame).unwrap();
+        let all = heard(&socket);
+        let find = |address: &str| all.iter().find(|(a, _)| a == address).unwrap().1.clone();
+        let pose = frame.persons[1].pose.unwrap();
+        let [x, y, z] = pose.joints[16];
+        let wanted = [x, y, z, pose.confidence[16]].map(OscType::Float);
+        assert_eq!(find("/posewire/person/1/right_wrist"), wanted);
+        assert_eq!(find("/posewire/person/0/root"), [0.0, -0.125, 2.5].map(OscType::Float));
+        assert!(find("/posewire/person/1/root").is_empty());
+        assert_eq!(find("/posewire/frame")[3], OscType::Int(2));
+    }
+}

@@ -223,3 +223,118 @@ impl Publisher for VmcPublisher {
         &self.uri
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::net::UdpSocket;
+    use std::time::Duration;
+
+    use crate::wire::samples;
+
+    fn publisher(query: &str) -> (VmcPublisher, UdpSocket) {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let uri = format!("vmc://{}?{query}", socket.local_addr().unwrap());
+        (VmcPublisher::open(&uri, &PublishSettings::default()).unwrap(), socket)
+    }
+
+    /// Numbers behind the names of the bones.
+    fn bones(socket: &UdpSocket) -> Vec<(String, Vec<f32>)> {
+        let mut buffer = [0; 2_000];
+        let len = socket.recv(&mut buffer).unwrap();
+        assert!(len <= DATAGRAM, "{len}");
+        let (_, packet) = rosc::decoder::decode_udp(&buffer[..len]).unwrap();
+        let OscPacket::Bundle(bundle) = packet else { panic!("{packet:?}") };
+        let bone = |packet| match packet {
+            OscPacket::Message(m) if m.addr == "/VMC/Ext/Bone/Pos" => {
+                let mut args = m.args.into_iter();
+                let name = args.next().and_then(OscType::string).unwrap();
+                Some((name, args.map(|a| a.float().unwrap()).collect()))
+            }
+            _ => None,
+        };
+        bundle.content.into_iter().filter_map(bone).collect()
+    }
+
+    /// How the demo's figure would stand in the camera's axes, in the T-pose.
+    fn t_pose() -> [[f32; 3]; JOINTS] {
+        let lengths = lengths(&Body::of_height(1.6));
+        let turns = [DQuat::IDENTITY; JOINTS];
+        rotations::pose(DVec3::ZERO, &lengths, &turns)
+            .map(|j| [j.x as f32, -j.y as f32, -j.z as f32])
+    }
+
+    #[test]
+    fn the_t_pose_is_sent_as_no_rotation_with_both_feet_on_the_floor() {
+        let (mut publisher, socket) = publisher("height=1.8");
+        let mut frame = samples::frame(1);
+        let pose = frame.persons[0].pose.as_mut().unwrap();
+        (pose.joints, pose.root) = (t_pose(), None);
+        publisher.publish(&frame).unwrap();
+        let bones = bones(&socket);
+        assert_eq!(bones.len(), 15);
+        for (name, numbers) in &bones {
+            let [.., x, y, z, w] = numbers[..] else { panic!() };
+            assert!(w > 1.0 - 1e-6 && [x, y, z].iter().all(|v| v.abs() < 1e-4), "{name}");
+        }
+        let body = Body::of_height(1.8);
+        let hips = &bones[0].1;
+        assert!((f64::from(hips[1]) - (body.leg() + body.ankle)).abs() < 1e-5);
+        let at = |name: &str| bones.iter().find(|(n, _)| n == name).unwrap().1[..3].to_vec();
+        // Unity's left is at negative x.
+        assert!((f64::from(at("LeftUpperLeg")[0]) + body.hip).abs() < 1e-6);
+        assert!((f64::from(at("RightLowerLeg")[1]) + body.thigh).abs() < 1e-6);
+        assert!((f64::from(at("RightUpperArm")[0]) - body.shoulder).abs() < 1e-6);
+        assert!((f64::from(at("Neck")[1]) - body.thorax).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_known_root_places_the_avatar_and_the_cameras_height_its_floor() {
+        let (mut publisher, socket) = publisher("camera_height=1.5");
+        let mut frame = samples::frame(1);
+        let pose = frame.persons[0].pose.as_mut().unwrap();
+        (pose.joints, pose.root) = (t_pose(), Some([0.5, 0.6, 3.0]));
+        publisher.publish(&frame).unwrap();
+        let hips = bones(&socket)[0].1[..3].to_vec();
+        for (got, wanted) in hips.iter().zip([-0.5, 0.9, -3.0]) {
+            assert!((got - wanted).abs() < 1e-6, "{hips:?}");
+        }
+    }
+
+    #[test]
+    fn the_one_who_has_been_followed_longest_performs_and_an_empty_room_has_no_bones() {
+        let (mut publisher, socket) = publisher("");
+        let mut frame = samples::frame(3);
+        frame.persons.swap(0, 2);
+        publisher.publish(&frame).unwrap();
+        let several = bones(&socket);
+        publisher.publish(&samples::frame(1)).unwrap();
+        assert_eq!(bones(&socket), several, "the first of them");
+        frame.persons.clear();
+        publisher.publish(&frame).unwrap();
+        assert!(bones(&socket).is_empty());
+        publisher.status(&StatusMessage::default()).unwrap();
+        assert!(bones(&socket).is_empty(), "no frames at all, but a sign of life");
+    }
+
+    #[test]
+    fn each_unusable_uri_says_what_to_write_instead() {
+        for (uri, words) in [
+            ("vmc://127.0.0.1", "vmc://host:port"),
+            ("vmc://127.0.0.1:1?height=3", "0.5 to 2.5"),
+            ("vmc://127.0.0.1:1?size=1", "ttl, interface, dscp, height"),
+            ("osc://127.0.0.1:1?size=1", "ttl, interface, dscp"),
+            ("osc:127.0.0.1:1", "osc://host:port"),
+            ("json+udp://127.0.0.1:1?keypoints=2", "yes or no"),
+            ("json+udp://127.0.0.1:0", "1 to 65535"),
+        ] {
+            let Err(e) = super::super::open(uri, &PublishSettings::default()) else {
+                panic!("{uri} was accepted");
+            };
+            let said = e.to_string();
+            assert!(said.contains(words) && said.contains(uri), "{said}");
+        }
+    }
+}

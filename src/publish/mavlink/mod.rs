@@ -302,3 +302,6 @@ impl Publisher for MavlinkPublisher {
         &self.uri
     }
 }
+
+#[cfg(test)]
+mod tests;
