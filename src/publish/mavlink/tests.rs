@@ -177,8 +177,8 @@ fn a_key_that_is_none_and_a_follow_without_a_place_are_refused() {
 
 /// The far end of a pseudo terminal, and the near one's path.
 fn pty() -> (OwnedFd, String) {
-    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::NONBLOCK;
-    let far = openpt(flags).unwrap();
+    let far = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    rustix::io::ioctl_fionbio(&far, true).unwrap();
     grantpt(&far).unwrap();
     unlockpt(&far).unwrap();
     let path = ptsname(&far, Vec::new()).unwrap().into_string().unwrap();
