@@ -152,7 +152,7 @@ class Mavlink(unittest.TestCase):
             self.assertEqual(pose["predicted"], person["predicted"])
             for got, name in zip(pose["joints"], JOINTS):
                 wanted = [1000 * v for v in person["joints"][name][:3]]
-                self.assertTrue(close(got, wanted, 0.502), f"{name}: {got} {wanted}")
+                self.assertTrue(close(got, wanted, 0.51), f"{name}: {got} {wanted}")
         self.assertGreater(found, 20)
 
     def test_pymavlink_reads_every_frame_and_finds_the_poses(self):
@@ -307,8 +307,14 @@ class Vmc(unittest.TestCase):
 
     def test_rotations_applied_to_the_t_pose_give_the_joints_directions(self):
         # Unity: x to the right, y up, z forward of somebody who looks into the level camera.
-        poses = [{name: [-v for v in joint[:3]] for name, joint in person["joints"].items()}
-                 for _, person in json_poses()]
+        # The joints are OSC's: JSON has five decimals only.
+        poses = []
+        for datagram in HEARD["osc"]:
+            bundle = OscBundle(datagram)
+            content = {m.address.split("/")[-1]: m.params
+                       for m in (bundle.content(n) for n in range(bundle.num_contents))}
+            if "track" in content:
+                poses.append({name: [-v for v in content[name][:3]] for name in JOINTS})
         wanted = [{bone: direction(pose[a], pose[b]) for bone, (_, a, b, _) in SKELETON.items()}
                   for pose in poses]
         checked, worst = 0, 0.0
@@ -372,7 +378,7 @@ class Osc(unittest.TestCase):
             for name in JOINTS:
                 got = content[f"/posewire/person/{place}/{name}"]
                 self.assertEqual(len(got), 4)
-                self.assertTrue(close(got[:3], person["joints"][name][:3], 1e-6), name)
+                self.assertTrue(close(got[:3], person["joints"][name][:3], 6e-6), name)
             checked += 1
         self.assertGreater(checked, 20)
         self.assertGreaterEqual(frames, checked)

@@ -1,9 +1,11 @@
 //! JSON over UDP: one object a datagram, for scripts that read a socket.
 
-use std::io;
+use std::io::{self, Write};
 use std::sync::Arc;
 
 use arrayvec::ArrayVec;
+use serde::Serialize;
+use serde_json::ser::{Formatter, Serializer};
 
 use super::numbering::Numbering;
 use super::query::udp_target;
@@ -15,6 +17,16 @@ use crate::wire::{Message, PoseMessage, PoseOptions, State, StatusMessage};
 
 /// Room for one person with keypoints, in decimals.
 const BUFFER: usize = 8 << 10;
+
+/// Writes metres and pixels with five decimals. The shortest decimals that give the same f32
+/// again, which serde_json writes, would make one person too long for a datagram of Ethernet.
+struct FiveDecimals;
+
+impl Formatter for FiveDecimals {
+    fn write_f32<W: Write + ?Sized>(&mut self, writer: &mut W, value: f32) -> io::Result<()> {
+        write!(writer, "{value:.5}")
+    }
+}
 
 /// The content of `docs/wire.md`, in the JSON of `listen --format json`. One person a datagram,
 /// as `part` of `parts`; a frame without persons is one datagram.
@@ -61,7 +73,8 @@ impl JsonUdp {
     fn send(&mut self, message: &Message) -> io::Result<()> {
         let header = self.numbering.next();
         self.buffer.clear();
-        serde_json::to_writer(&mut self.buffer, &Line { header: &header, message })?;
+        let line = Line { header: &header, message };
+        line.serialize(&mut Serializer::with_formatter(&mut self.buffer, FiveDecimals))?;
         self.buffer.push(b'\n');
         self.way.send(&self.buffer)
     }
@@ -114,5 +127,57 @@ impl Publisher for JsonUdp {
 
     fn describe(&self) -> &str {
         &self.uri
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::net::UdpSocket;
+
+    use crate::wire::samples;
+
+    fn heard(socket: &UdpSocket) -> Vec<(usize, serde_json::Value)> {
+        socket.set_nonblocking(true).unwrap();
+        let mut buffer = [0; 8_192];
+        let mut all = Vec::new();
+        while let Ok(len) = socket.recv(&mut buffer) {
+            all.push((len, serde_json::from_slice(&buffer[..len]).unwrap()));
+        }
+        all
+    }
+
+    #[test]
+    fn each_person_is_a_datagram_that_says_which_part_of_the_frame_it_is() {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let uri = format!("json+udp://{}", socket.local_addr().unwrap());
+        let mut publisher = JsonUdp::open(&uri, &PublishSettings::default()).unwrap();
+        for persons in [0, 1, 16] {
+            let frame = samples::frame(persons);
+            publisher.publish(&frame).unwrap();
+            let all = heard(&socket);
+            assert_eq!(all.len(), persons.max(1));
+            for (n, (len, line)) in all.iter().enumerate() {
+                assert!(*len <= 1_472, "{len}");
+                assert_eq!(line["part"], n);
+                assert_eq!(line["parts"], persons.max(1));
+                assert_eq!(line["persons_in_frame"], persons);
+                let here = line["persons"].as_array().unwrap();
+                assert_eq!(here.len(), usize::from(persons > 0));
+                for person in here {
+                    assert_eq!(person["track"], n + 1);
+                    let got = person["joints"]["head"][2].as_f64().unwrap();
+                    let wanted = frame.persons[n].pose.unwrap().joints[10][2];
+                    assert!((got - f64::from(wanted)).abs() <= 5e-6);
+                }
+            }
+        }
+        publisher.status(&StatusMessage::default()).unwrap();
+        publisher.finish().unwrap();
+        let all = heard(&socket);
+        assert_eq!(all[0].1["state"], "starting");
+        assert_eq!(all[1].1["state"], "stopping");
+        assert_eq!(all[1].1["packet"], 19);
     }
 }
