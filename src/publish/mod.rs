@@ -14,6 +14,7 @@
 //! | `mavlink:udp://host:port`, `mavlink:serial:/dev/…?baud=57600` | MAVLink 2 (`docs/mavlink.md`) |
 //! | `vmc://host:port` | bone rotations for avatars, the Virtual Motion Capture protocol (`docs/osc.md`) |
 //! | `osc://host:port` | joints as Open Sound Control messages (`docs/osc.md`) |
+//! | `zenoh:`, `zenoh:tcp/host:7447` | the packets of `docs/wire.md` on Zenoh keys, in builds with the feature `zenoh` |
 //! | `jsonl:-`, `jsonl:PATH` | the same content as JSON lines, with keypoints, to standard output or appended to a file |
 
 mod json_udp;
@@ -26,6 +27,7 @@ mod query;
 pub mod serial;
 pub mod udp;
 mod vmc;
+mod zenoh;
 
 use std::io;
 use std::sync::Arc;
@@ -127,13 +129,16 @@ pub fn open(uri: &str, settings: &PublishSettings) -> Result<Box<dyn Publisher>,
     if uri.starts_with("osc:") {
         return Ok(Box::new(osc::OscPublisher::open(uri, settings)?));
     }
+    if uri.starts_with("zenoh:") {
+        return zenoh::open(uri, settings);
+    }
     if let Some(path) = uri.strip_prefix("jsonl:") {
         return Ok(Box::new(jsonl::JsonLines::open(uri, path, settings)?));
     }
     Err(unusable(
         uri,
         "give udp://host:port, serial:DEVICE, json+udp://host:port, mavlink:udp://host:port, \
-         mavlink:serial:DEVICE, vmc://host:port, osc://host:port, jsonl:- or jsonl:PATH",
+         mavlink:serial:DEVICE, vmc://host:port, osc://host:port, zenoh:, jsonl:- or jsonl:PATH",
     ))
 }
 
