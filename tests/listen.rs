@@ -429,8 +429,9 @@ fn a_line_is_read_and_read_again_when_its_adapter_comes_back() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let listener = Listener(Some(child));
-    let child = listener.0.as_ref().unwrap();
+    let mut listener = Listener(Some(child));
+    let child = listener.0.as_mut().unwrap();
+    let mut shown = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
     wait_until_open(child, pty.path());
     let send = |pty: &Pty, packet: u16, cut: usize| {
         let message =
@@ -448,7 +449,8 @@ fn a_line_is_read_and_read_again_when_its_adapter_comes_back() {
     }
     // The plug is pulled in the middle of a frame, once the others were read.
     send(&pty, 4, 60);
-    std::thread::sleep(Duration::from_millis(300));
+    let mut lines: Vec<serde_json::Value> = Vec::new();
+    lines.extend(shown.by_ref().take(4).map(|l| serde_json::from_str(&l).unwrap()));
     std::fs::remove_file(&link).unwrap();
     drop(pty);
     pty = Pty::open();
@@ -457,11 +459,11 @@ fn a_line_is_read_and_read_again_when_its_adapter_comes_back() {
     for packet in 5..9 {
         send(&pty, packet, 0);
     }
+    lines.extend(shown.map(|l| serde_json::from_str(&l).unwrap()));
     let output = listener.end();
     assert!(output.status.success());
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("the line is gone") && said.contains("the line is back"), "{said}");
-    let lines = lines(&output);
     let packets: Vec<_> = lines[..8].iter().map(|l| l["packet"].as_u64().unwrap()).collect();
     assert_eq!(packets, [0, 1, 2, 3, 5, 6, 7, 8]);
     assert_eq!(lines[0]["person"]["root"], serde_json::json!([0.0, 0.0, 3.0]));
