@@ -73,7 +73,6 @@ pub(super) fn prepare(
         precision: PrecisionId::from_name("f32"),
         clock_state: plan.clock_state,
         clock: clock.clone(),
-        ..PublishSettings::default()
     };
     let publishers = plan
         .publish
