@@ -2,7 +2,7 @@
 
     python evaluate.py --data mocap_50hz.npz.xz --model ../../pstmo_s_27_live.onnx --out run/eval.json
 
-Held-out sequences (subjects 17, 91, 135, U09) are cut into clips of at most 5 s. Each clip gets one fixed random camera and one detector
+Held-out sequences (subjects 17, 91, 135, U09) are cut into clips of at most --seconds. Each clip gets one fixed random camera and one detector
 noise process over its whole length, observed --fps times a second; every observation from the first on is lifted from what had been seen by then,
 with the anchor's hysteresis as in INPUT.md. Truth: the mocap joints in the real camera's frame, at the time that the lookahead describes.
 "known height": truth scaled to the training bodies' chain length (1.60 m), i.e. the user has stated the height. Otherwise the network's
@@ -15,6 +15,7 @@ observation, acceleration in mm per observation squared, jitter = mean |third di
 import argparse
 import json
 import math
+import os
 
 import numpy as np
 import torch
@@ -26,8 +27,8 @@ from mocap import CHAIN_REF_M, HZ, load
 from skeleton import BONES17, H36M17
 from window import EPS_T, LOOKAHEAD_UNIT
 
-CLIP_S, RATE = 5, 25.0
-CONDITIONS = [("clean", False, False), ("clean_gravity", False, True), ("sim", True, False), ("sim_gravity", True, True)]
+RATE = 25.0
+CONDITIONS = [("sim", True, False), ("clean", False, False), ("sim_gravity", True, True), ("clean_gravity", False, True)]
 UI = {
     "m01": "deep squat", "m02": "hurdle step", "m03": "inline lunge", "m04": "side lunge", "m05": "sit to stand", "m06": "leg raise",
     "m07": "shoulder abduction", "m08": "shoulder extension", "m09": "shoulder rotation", "m10": "shoulder scaption",
@@ -42,14 +43,14 @@ def action(name):
     return {"cmu_135": "martial arts (135)", "cmu_17": "styled walk, boxing (17)", "cmu_91": "walking, jumping (91)"}.get("_".join(name.split("_")[:2]), "other")
 
 
-def clips(mocap, step, ui_share, fps):
-    """[(first 50 Hz frame, number of observations, from UI-PRMD, action)], every `step`-th clip; at least 1.2 s long."""
+def clips(mocap, step, ui_share, fps, seconds):
+    """[(first 50 Hz frame, number of observations, from UI-PRMD, action)], every `step`-th clip; 1.2 s to `seconds` long."""
     out = []
     for name, _, source, split, a, b in mocap.sequences:
         if split != "heldout":
             continue
-        for s in range(a, b - 60, round(CLIP_S * HZ)):
-            n = min(round(CLIP_S * fps), int((b - 1 - s) / HZ * fps) + 1)
+        for s in range(a, b - 60, round(seconds * HZ)):
+            n = min(round(seconds * fps), int((b - 1 - s) / HZ * fps) + 1)
             out.append((s, n, source.startswith("UI-PRMD"), action(name)))
     cmu = [c for c in out if not c[2]]
     ui = [c for c in out if c[2]]
@@ -61,12 +62,13 @@ class Stream:
     """All clips of a group under one condition: observations (oldest first), anchors and truth, everything in the real camera's frame."""
 
     def __init__(self, engine, group, noisy, fps):
+        seconds = math.ceil(max(c[1] for c in group) / fps)
         b, dev = len(group), engine.device
         first = torch.tensor([c[0] for c in group], device=dev)
         self.count = torch.tensor([c[1] for c in group], device=dev)
-        n = round(CLIP_S * fps)
+        n = round(seconds * fps)
         self.grid0 = math.floor(-1 * RATE)  # grid times start one second before the clip
-        g = CLIP_S * round(RATE) - self.grid0 + 2
+        g = seconds * round(RATE) - self.grid0 + 2
         phase = torch.rand(b, 1, device=dev) / RATE  # of the observations against the grid
         self.times = phase + torch.arange(n, device=dev) / fps
         grid = ((self.grid0 + torch.arange(g, device=dev)) / RATE).expand(b, -1)
@@ -139,6 +141,7 @@ def stream_errors(models, stream, known, fps, chunk=16):
     for c0 in range(0, b, chunk):
         clip = torch.arange(c0, min(c0 + chunk, b), device=dev).repeat_interleave(n)
         i = torch.arange(n, device=dev).repeat(len(clip) // n)
+        clip, i = (x[i < stream.count[clip]] for x in (clip, i))
         window, fresh, context, screen, rot, grid, good = stream.windows(clip, i, slots, fps, known)
         for m in models:
             t = m.c.frames
@@ -158,7 +161,15 @@ def third(x):
     return x[:, 3:] - 3 * x[:, 2:-1] + 3 * x[:, 1:-2] - x[:, :-3]
 
 
-def summary(pred, truth, valid, scale, fps=25.0, actions=None, off_axis=None):
+def common_instants(stream, k, deepest, fps):
+    """[clips, observations] true where lookahead k speaks of an instant that every lookahead up to `deepest` speaks of, with as much past as future:
+    what lookaheads are compared on."""
+    a, d = round(k * fps / RATE), round(deepest * fps / RATE)
+    j = torch.arange(stream.times.shape[1], device=stream.times.device) - a
+    return (j[None] >= d) & (j[None] < stream.count[:, None] - d)
+
+
+def summary(pred, truth, valid, scale, fps=25.0, actions=None, off_axis=None, common=None):
     p, q = pred[valid], truth[valid]
     raw = 1 / scale[:, None].expand(valid.shape)[valid]
     e = metrics.mpjpe(p, q)
@@ -190,6 +201,12 @@ def summary(pred, truth, valid, scale, fps=25.0, actions=None, off_axis=None):
     out["knee_angle_deg"] = float(np.mean([(knee(p, *j) - knee(q, *j)).abs().mean().item() for j in ((1, 2, 3), (4, 5, 6))]))
     up = geometry.unit(p[:, 8]), geometry.unit(q[:, 8])
     out["torso_tilt_deg"] = torch.rad2deg(torch.acos((up[0] * up[1]).sum(-1).clamp(-1, 1))).mean().item()
+    if common is not None and (hit := valid & common).any():
+        out["common_frames"] = int(hit.sum())
+        out["common_mpjpe_known_height"] = metrics.mpjpe(pred[hit], truth[hit]).mean().item()
+        out["common_p_mpjpe"] = metrics.p_mpjpe(pred[hit], truth[hit]).mean().item()
+        v1c = v1 & common[:, 1:]
+        out["common_mpjve"] = metrics.mpjpe(d(pred), d(truth))[v1c].mean().item()
     if off_axis is not None:
         for label, rows in (("centred", off_axis < 12), ("off_axis", off_axis >= 20)):
             hit = valid & rows[:, None]
@@ -207,11 +224,12 @@ def summary(pred, truth, valid, scale, fps=25.0, actions=None, off_axis=None):
     return out
 
 
-def measure(models, mocap, step, device, fps=25.0, ui_share=0.25, seed=5, conditions=CONDITIONS, say=print, chunk=16):
-    """-> {model: {lookahead: {condition: summary}}}"""
+def measure(models, mocap, step, device, fps=25.0, ui_share=0.25, seed=5, conditions=CONDITIONS, say=print, chunk=16, seconds=5, cameras=1, path=None):
+    """-> {model: {lookahead: {condition: summary}}}; every clip is seen by `cameras` cameras."""
     slots = max(m.c.frames for m in models)
     engine = Engine(mocap, slots, RATE, device)
-    group = clips(mocap, step, ui_share, fps)
+    group = clips(mocap, step, ui_share, fps, seconds) * cameras
+    deepest = max(k for m in models for k in m.c.lookaheads)
     actions = [c[3] for c in group]
     result = {m.name: {k: {} for k in m.c.lookaheads} for m in models}
     for name, noisy, known in conditions:
@@ -219,18 +237,21 @@ def measure(models, mocap, step, device, fps=25.0, ui_share=0.25, seed=5, condit
         stream = Stream(engine, group, noisy, fps)
         say(f"# {name}: {len(group)} clips, anchor replaced at {100 * stream.replaced:.1f} % of the observations")
         for (model, k), (pred, truth, valid) in stream_errors(models, stream, known, fps, chunk).items():
-            r = summary(pred, truth, valid, stream.scale, fps, actions, stream.off_axis)
+            common = common_instants(stream, k, deepest, fps) if deepest else None
+            r = summary(pred, truth, valid, stream.scale, fps, actions, stream.off_axis, common)
             result[model][k][name] = r
             say(f"{model} lookahead {k} {name}: " + " ".join(f"{x} {y}" for x, y in r.items() if not isinstance(y, dict)))
+        if path:  # after every condition: what exists is whole
+            with open(path + ".tmp", "w") as f:
+                json.dump(result, f, indent=1)
+            os.replace(path + ".tmp", path)
     return result
 
 
-def after_training(runs, mocap, step, device, path, say):
+def after_training(runs, mocap, step, seconds, device, path, say):
     for r in runs:
         r.ema.eval()
-    result = measure(runs, mocap, step, device, say=say)
-    with open(path, "w") as f:
-        json.dump(result, f, indent=1)
+    measure(runs, mocap, step, device, say=say, chunk=24, seconds=seconds, cameras=2, path=path)
 
 
 class Onnx:
@@ -254,7 +275,7 @@ class Onnx:
 
 def manifest(result, fps=25.0):
     """{lookahead: {condition: summary}} -> the manifest's [error] table."""
-    note = f"mm, streamed held-out subjects 17, 91, 135, U09 at {fps:g} Hz, one camera per 5 s clip (models/train/lifter/evaluate.py)"
+    note = f"mm, streamed held-out subjects 17, 91, 135, U09 at {fps:g} Hz, one camera per clip (models/train/lifter/evaluate.py)"
     keys = ("mpjpe", "mpjpe_known_height", "p_mpjpe", "n_mpjpe", "mpjve", "accel", "jitter")
     out = {"note": note, "frames": result[min(result)]["sim"]["frames"]}
     out |= {f"{c}_{k}": r[k] for c, r in result[min(result)].items() for k in keys}
@@ -272,13 +293,13 @@ def main():
     a.add_argument("--seed", type=int, default=5)
     a.add_argument("--fps", type=float, default=25.0)
     a.add_argument("--lookaheads", type=int, nargs="+", default=[0])
+    a.add_argument("--seconds", type=float, default=5, help="length of a clip")
+    a.add_argument("--cameras", type=int, default=1, help="cameras per clip")
     a.add_argument("--conditions", nargs="+", default=[c[0] for c in CONDITIONS])
     a = a.parse_args()
     models = [Onnx(m, a.lookaheads) for m in a.model]
-    result = measure(models, load(a.data), a.step, "cpu", a.fps, a.ui_share, a.seed, [c for c in CONDITIONS if c[0] in a.conditions])
-    if a.out:
-        with open(a.out, "w") as f:
-            json.dump(result, f, indent=1)
+    conditions = [c for c in CONDITIONS if c[0] in a.conditions]
+    measure(models, load(a.data), a.step, "cpu", a.fps, a.ui_share, a.seed, conditions, seconds=a.seconds, cameras=a.cameras, path=a.out)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from attention import attention
 from window import LOOKAHEAD_UNIT
 
 
@@ -84,7 +83,9 @@ class Attention(nn.Module):
         self.proj = nn.Linear(d, d)
 
     def forward(self, x):
-        return self.proj(attention(self.qkv(x), self.heads))
+        n, t, d = x.shape
+        q, k, v = self.qkv(x).reshape(n, t, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
+        return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(n, t, d))
 
 
 class TemLayer(nn.Module):

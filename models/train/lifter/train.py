@@ -4,7 +4,8 @@
 
 `runs.json` is a list of {"name", "kind": "pstmo"|"tcn"|"mlp", "config": {...}, "lr", "stage1": share of the run spent on masked pose
 modelling, "vte", "velocity", "bones", "pair": loss weights, "newest": share of the windows that ask for slot 0 where several lookaheads are
-trained, "init": checkpoint to start from}. All runs see the same batches (a shorter window is the newer part of a longer one), so that
+trained, "init": checkpoint to start from,
+"save": false for controls that are only evaluated}. All runs see the same batches (a shorter window is the newer part of a longer one), so that
 they differ only by what their entry says. `--steps` fixes the length; `--seconds` makes the schedule follow the clock instead (start-up and
 evaluation included), whatever else runs on the machine. `--resume` continues from the full checkpoints in --out (weights, averaged weights,
 optimizer, step; the data stream is reseeded by step). `--start-at` (seconds since the epoch) waits with everything compiled.
@@ -21,7 +22,6 @@ import time
 import torch
 import torch.nn.functional as F
 
-import attention
 import evaluate
 from data import Engine
 from mocap import load
@@ -211,7 +211,7 @@ class Run:
         return self.ema(window, fresh, context).float()
 
     def slim(self):
-        half = {k: v.half() if v.is_floating_point() else v for k, v in self.ema.state_dict().items()}
+        half = {k: v.half() if v.is_floating_point() and v.dim() == 2 else v for k, v in self.ema.state_dict().items()}  # matrices only
         return {"config": self.c.dict(), "kind": self.spec.get("kind", "pstmo"), "spec": self.spec, "step": self.step, "ema": {k: v.cpu() for k, v in half.items()}}
 
     def full(self):
@@ -290,7 +290,8 @@ def main():
     a.add_argument("--compile", action="store_true")
     a.add_argument("--full", action="store_true", help="write full checkpoints (resumable) too")
     a.add_argument("--resume", action="store_true")
-    a.add_argument("--eval-step", type=int, default=2, help="evaluate on every n-th held-out clip; 0: not")
+    a.add_argument("--eval-step", type=int, default=1, help="evaluate on every n-th held-out clip; 0: not")
+    a.add_argument("--clip-seconds", type=float, default=10, help="length of the held-out clips")
     a.add_argument("--seed", type=int, default=0)
     a.add_argument("--only", help="comma-separated names of the runs to train")
     a = a.parse_args()
@@ -312,8 +313,6 @@ def main():
         specs = [s for s in specs if s["name"] in a.only.split(",")]
     lengths = [s.get("config", {}).get("frames", 27) for s in specs]
     frames = max(lengths)
-    if device == "cuda":
-        attention.choose([t for n in lengths for t in (3**k for k in range(2, 6)) if t <= n], a.batch, say=say)
     mocap = load(a.data)
     engine = Engine(mocap, frames, 25.0, device)
     shapes = {"window": (frames, 17, 3), "fresh": (1,), "context": (6,), "joints": (frames, 17, 3), "ok": ()}
@@ -368,6 +367,8 @@ def main():
 
     def save():
         for r in runs:
+            if not r.spec.get("save", True):
+                continue
             write_checkpoint(r.slim(), f"{a.out}/{r.name}.pt")
             if a.full:
                 torch.save(r.full(), f"{a.out}/{r.name}.full.pt")
@@ -392,6 +393,8 @@ def main():
             for r in runs:
                 r.restart_average()
         step += 1
+        if step == 50:
+            say("step 50 " + " ".join(f"{r.name} " + "/".join(f"{1e3 * v / max(r.seen.item(), 1):.1f}" for v in r.loss.tolist()) for r in runs))
         if step % 16 == 0 and time.time() - shown > 15:
             shown = time.time()
             text = " ".join(f"{r.name} " + "/".join(f"{1e3 * v / max(r.seen.item(), 1):.1f}" for v in r.loss.tolist()) for r in runs)
@@ -403,9 +406,9 @@ def main():
             save()
             last = time.time()
     save()
-    say(f"{step} steps in {time.time() - t0:.1f} s")
+    say(f"{step} steps in {time.time() - t0:.1f} s, {1e3 * (time.time() - t0) / max(step - first, 1):.2f} ms each")
     if a.eval_step:
-        evaluate.after_training(runs, mocap, a.eval_step, device, f"{a.out}/eval.json", say)
+        evaluate.after_training(runs, mocap, a.eval_step, a.clip_seconds, device, f"{a.out}/eval.json", say)
     say("done")
 
 
