@@ -181,7 +181,7 @@ def main():
         'licence = "Apache-2.0 OR MIT"', "commercial = true", f"training_data = {toml_string(DATA)}", f"trained = {toml_string(trained)}",
         f"card = {toml_string(CARD)}", "", "[input]", f"window = [{c.frames}, 17, 3]", "context = 6", f"rate_hz = {c.rate_hz:.1f}",
         f"lookahead = {c.lookaheads[0]}", f"lookaheads = {list(c.lookaheads)}", 'skeleton = "coco17"', 'normalisation = "anchored-virtual-camera"', "",
-        "[output]", 'skeleton = "h36m17"', 'units = "m"', "",
+        "[output]", 'skeleton = "h36m17"', 'units = "m"', "body_height_m = 1.72", "",
         "[streaming]", f"frame = {toml_string(files[1].name)}", f'frame_sha256 = "{sha[1]}"', f"window = {toml_string(files[2].name)}",
         f'window_sha256 = "{sha[2]}"', f"slot = {4 * c.d}", "",
         "[architecture]", f"width = {c.d}", f"sem = {c.sem}", f"feed_forward = {c.ff}", f"layers = {c.layers}", f"heads = {c.heads}", "",
