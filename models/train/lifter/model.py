@@ -275,6 +275,10 @@ class TemporalConv(nn.Module):
 
 
 def build(kind: str, c: Config):
+    if kind == "stream":
+        from streaming_model import StreamingPstmo
+
+        return StreamingPstmo(c)
     return {"pstmo": Pstmo, "mlp": FrameMlp, "tcn": TemporalConv}[kind](c)
 
 

@@ -10,6 +10,7 @@ import metrics
 import window as spec
 from graph import graphs
 from model import Config, MaskedPoseModel, Pstmo
+from streaming_model import Stream, StreamingPstmo
 
 
 RATE = 25.0
@@ -178,3 +179,29 @@ def test_procrustes_removes_a_similarity_but_not_a_mirror():
     moved = 1.7 * p @ q.T + torch.tensor([0.3, -1, 2], dtype=torch.float64)
     assert metrics.p_mpjpe(p, moved).max() < 1e-3
     assert metrics.p_mpjpe(p * torch.tensor([-1.0, 1, 1], dtype=torch.float64), moved).min() > 100
+
+
+def test_the_streaming_model_equals_its_window_form():
+    torch.manual_seed(0)
+    c = Config(frames=81, d=32, sem=32, ff=32, heads=4, lookaheads=(0, 3, 8))
+    net = StreamingPstmo(c)
+    for layer in net.layers:
+        torch.nn.init.normal_(layer.bias)
+    for _ in range(3):
+        net(torch.randn(8, 81, 17, 3), torch.rand(8, 1) - 1, torch.randn(8, 6))
+    net.eval()
+    past = torch.randn(2, 130, 17, 3)  # oldest first
+    context = torch.randn(2, 6)
+    for k in c.lookaheads:
+        context[:, 5] = k / spec.LOOKAHEAD_UNIT
+        s = Stream(net, context)
+        s.birth(past[:, 0])
+        for i in range(130):
+            if i in (0, 5, 40, 129):
+                fresh = torch.rand(2, 1) - 1
+                live = torch.randn(2, 17, 3)
+                window = torch.cat([live[:, None], past[:, :i].flip(1), past[:, :1].expand(-1, 200, -1, -1)], 1)[:, :81]
+                with torch.no_grad():
+                    assert (s.newest(live, fresh) - net(window, fresh, context)).abs().max() < 1e-5
+            with torch.no_grad():
+                s.grid(past[:, i])
