@@ -105,6 +105,9 @@ impl RunError {
     }
 }
 
+/// What is wrong with a target, if anything, and when it was last seen.
+type Trouble = Option<(FaultRecord, Timestamp)>;
+
 /// What all threads of a run share.
 #[derive(Clone)]
 struct Shared {
@@ -116,8 +119,8 @@ struct Shared {
     events: Sender<Event>,
     /// What is wrong with the source, if anything; `None` before it was opened first.
     source: Arc<Mutex<Option<Result<(), FaultRecord>>>>,
-    /// What is wrong with each target, if anything, and when it was last seen.
-    targets: Arc<[Mutex<Option<(FaultRecord, Timestamp)>>]>,
+    /// How each target is.
+    targets: Arc<[Mutex<Trouble>]>,
     /// Counts the changes of `source` and `targets`: targets are told of one at once.
     changes: Arc<AtomicU64>,
     begun: Timestamp,

@@ -82,7 +82,8 @@ pub struct PublishSettings {
     pub engine: EngineId,
     /// In which arithmetic.
     pub precision: PrecisionId,
-    /// How this machine's realtime clock is disciplined, as far as is known.
+    /// How this machine's realtime clock is disciplined; where that is unknown, each publisher
+    /// finds out what it can.
     pub clock_state: ClockState,
     /// Gives the stamp of sending.
     pub clock: Arc<dyn Clock>,

@@ -589,6 +589,19 @@ mod tests {
     }
 
     #[test]
+    fn hops_and_priority_are_set_for_both_families_and_both_kinds_of_targets() {
+        let open = |uri| UdpPublisher::open(uri, &PublishSettings::default()).unwrap().way.socket;
+        let unicast = open("udp://127.0.0.1:9?ttl=7&dscp=46");
+        assert_eq!((unicast.ttl_v4().unwrap(), unicast.tos_v4().unwrap()), (7, 46 << 2));
+        let group = open("udp://239.1.1.1:9?ttl=7&dscp=10");
+        assert_eq!((group.multicast_ttl_v4().unwrap(), group.tos_v4().unwrap()), (7, 10 << 2));
+        let unicast = open("udp://[::1]:9?ttl=7&dscp=46");
+        assert_eq!((unicast.unicast_hops_v6().unwrap(), unicast.tclass_v6().unwrap()), (7, 184));
+        let group = open("udp://[ff02::1]:9?ttl=7&dscp=1");
+        assert_eq!((group.multicast_hops_v6().unwrap(), group.tclass_v6().unwrap()), (7, 4));
+    }
+
+    #[test]
     fn a_target_without_a_route_is_skippable_and_not_fatal() {
         // 240.0.0.0/4 is reserved: Linux refuses to route it (EINVAL or ENETUNREACH).
         let mut publisher = open("udp://255.255.255.254:9");

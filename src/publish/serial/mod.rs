@@ -182,6 +182,7 @@ impl SerialPublisher {
         let since = *self.stuck_since.get_or_insert(now);
         let patience = STALL.max(4 * port.duration_of(self.out.len().max(256)));
         if now.since(since) < patience {
+            self.look_again_later();
             return Err(self.not_sent(io::ErrorKind::WouldBlock.into()));
         }
         port.discard_output();
@@ -206,7 +207,10 @@ impl SerialPublisher {
         let Some(port) = &self.port else { return Ok(()) };
         while let Some(rest) = self.out.get(self.taken..).filter(|r| !r.is_empty()) {
             match port.write(rest) {
-                Ok(0) => break,
+                Ok(0) => {
+                    self.look_again_later();
+                    break;
+                }
                 Ok(n) => {
                     self.taken += n;
                     self.free_at = self.free_at.max(self.clock.now()) + port.duration_of(n);
@@ -215,6 +219,13 @@ impl SerialPublisher {
             }
         }
         Ok(())
+    }
+
+    /// The driver is full, whatever the line's arithmetic says.
+    fn look_again_later(&mut self) {
+        let baud = self.port.as_ref().map_or(self.target.baud, Port::baud);
+        let a_little = line_time(64, baud).max(Duration::from_millis(1));
+        self.free_at = self.free_at.max(self.clock.now() + a_little);
     }
 
     fn append_poses(&mut self, message: &PoseMessage) -> Result<(), EncodeError> {
@@ -278,10 +289,6 @@ impl Publisher for SerialPublisher {
     fn busy_until(&self) -> Option<Timestamp> {
         Some(match &self.port {
             None => self.retry_at,
-            Some(port) if self.taken < self.out.len() || self.stuck_since.is_some() => {
-                // The driver is full: look again when it should have sent a little.
-                self.clock.now() + port.duration_of(64).max(Duration::from_millis(1))
-            }
             Some(port) => self.free_at - port.duration_of(LEAD_BYTES),
         })
     }
