@@ -12,6 +12,7 @@ use serde::Deserialize;
 use crate::camera::{Intrinsics, IntrinsicsError};
 use crate::capture::SourceOptions;
 use crate::detect::topdown::TopDownSettings;
+use crate::geodetic::Geodetic;
 use crate::lift::smooth::SmoothSettings;
 use crate::lift::{LiftSettings, Mount};
 use crate::pipeline::Geometry;
@@ -74,6 +75,8 @@ pub struct CameraConfig {
     pub intrinsics: Option<Intrinsics>,
     /// How the camera is held.
     pub mount: Option<Mount>,
+    /// Where on the earth it stands.
+    pub geodetic: Option<Geodetic>,
 }
 
 /// `[models]`.
@@ -169,6 +172,8 @@ pub struct Plan {
     pub clock_state: ClockState,
     /// The publishers' URIs.
     pub publish: Vec<String>,
+    /// Where on the earth the camera stands.
+    pub geodetic: Option<Geodetic>,
 }
 
 /// Field of view that is assumed, and said to be assumed, where nothing is known: a common webcam.
@@ -236,6 +241,37 @@ impl Config {
                 wanted,
             )?;
         }
+        if let Some(at) = camera.geodetic {
+            for (key, value, range, wanted) in [
+                // At the poles east has no length.
+                (
+                    "[camera] geodetic.latitude_degrees",
+                    at.latitude_degrees,
+                    -89.0..=89.0,
+                    "must be from -89 to 89 degrees",
+                ),
+                (
+                    "[camera] geodetic.longitude_degrees",
+                    at.longitude_degrees,
+                    -180.0..=180.0,
+                    "must be from -180 to 180 degrees",
+                ),
+                (
+                    "[camera] geodetic.altitude_metres",
+                    at.altitude_metres,
+                    -1e3..=1e5,
+                    "must be from -1000 to 100000 metres",
+                ),
+                (
+                    "[camera] geodetic.heading_degrees",
+                    at.heading_degrees,
+                    -360.0..=360.0,
+                    "must be from -360 to 360 degrees",
+                ),
+            ] {
+                within(key, Some(value), range, wanted)?;
+            }
+        }
         let wanted = "must be from 0 to 60 seconds";
         within("[tracker] lost_seconds", Some(tracker.lost_seconds), 0.0..=60.0, wanted)?;
         within("[tracker] coast_seconds", Some(tracker.coast_seconds), 0.0..=60.0, wanted)?;
@@ -266,6 +302,7 @@ impl Config {
             lift: LiftSettings { mount: camera.mount, smooth },
             clock_state: clock.state,
             publish: publish.into_iter().map(|p| p.uri).collect(),
+            geodetic: camera.geodetic,
         })
     }
 }

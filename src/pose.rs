@@ -173,6 +173,13 @@ pub struct PoseFrame {
 }
 
 impl PoseFrame {
+    /// The person with a pose who has been followed longest, for targets that can take only one.
+    pub fn longest_followed(&self) -> Option<(&Person, &Pose3d)> {
+        let posed = self.persons.iter().filter_map(|p| Some((p, p.pose.as_ref()?)));
+        // Numbers are given out in the order of arrival.
+        posed.min_by_key(|(p, _)| p.track)
+    }
+
     /// From exposure to lifted joints where the clocks allow it, else from dequeue.
     pub fn begin(&self) -> Timestamp {
         if self.media_time { self.stamps.dequeued } else { self.captured }

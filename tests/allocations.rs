@@ -27,8 +27,13 @@ fn a_frame_becomes_a_packet_without_a_heap_allocation() {
     // They drift, so that the births and deaths of tracks are on the way, too.
     let mut pipeline = canned::pipeline(Canned { persons: 1, drift: 3 }, Default::default());
     let listener = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-    let uri = format!("udp://{}", listener.local_addr().unwrap());
-    let mut publisher = publish::open(&uri, &PublishSettings::default()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut publishers: Vec<_> = ["udp://", "json+udp://", "mavlink:udp://", "vmc://", "osc://"]
+        .iter()
+        .map(|scheme| {
+            publish::open(&format!("{scheme}{address}"), &PublishSettings::default()).unwrap()
+        })
+        .collect();
     let mut pool = FramePool::new(2, 640 * 480);
 
     let mut persons = 0;
@@ -40,7 +45,9 @@ fn a_frame_becomes_a_packet_without_a_heap_allocation() {
         let frame = support::grey_frame(&mut pool, i, i as f64 / 30.0);
         let poses = pipeline.step(&frame).unwrap();
         drop(frame);
-        publisher.publish(&poses).unwrap();
+        for publisher in &mut publishers {
+            publisher.publish(&poses).unwrap();
+        }
         if i >= 200 {
             persons += poses.persons.iter().filter(|p| p.pose.is_some()).count();
         }

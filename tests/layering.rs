@@ -19,7 +19,7 @@ const ROWS: &[&[&str]] = &[
     &["engine", "wire", "decode", "figure"],
     &["frame"],
     &["pose"],
-    &["camera", "fault", "metrics"],
+    &["camera", "fault", "geodetic", "metrics", "rotations"],
     &["skeleton", "time", "handoff", "stats", "thermal"],
 ];
 

@@ -8,7 +8,7 @@ use crate::detect::Detector;
 use crate::detect::topdown::TopDown;
 use crate::engine::catalog::Catalog;
 use crate::engine::{self, Backend, ModelKind, Precision};
-use crate::lift;
+use crate::lift::{self, Mount};
 use crate::pipeline::Pipeline;
 use crate::publish::{self, PublishSettings, Publisher};
 use crate::time::{Clock, MonotonicClock};
@@ -73,6 +73,8 @@ pub(super) fn prepare(
         precision: PrecisionId::from_name("f32"),
         clock_state: plan.clock_state,
         clock: clock.clone(),
+        gravity: plan.lift.mount.map(Mount::gravity),
+        geodetic: plan.geodetic,
     };
     let publishers = plan
         .publish

@@ -16,6 +16,39 @@ const LONGEST: u64 = 4_096;
 /// What is wrong with the file, and what to do.
 pub fn read(path: &Path) -> Result<Key, String> {
     let name = path.display();
+    Key::from_hex(&text(path)?).map_err(|problem| format!("the key file {name}: {problem}"))
+}
+
+/// Reads the secret of exactly 32 bytes in `path`, as [`read`] does: MAVLink's keys have no other
+/// length.
+///
+/// # Errors
+/// What is wrong with the file, and what to do.
+pub fn secret(path: &Path) -> Result<[u8; 32], String> {
+    let name = path.display();
+    let text = text(path)?;
+    let wrong = || {
+        format!(
+            "the key file {name}: MAVLink's key must be one line of 64 hexadecimal digits \
+             (`openssl rand -hex 32` makes one)"
+        )
+    };
+    let (pairs, rest) = text.trim().as_bytes().as_chunks::<2>();
+    let value = |digit: u8| char::from(digit).to_digit(16);
+    if pairs.len() != 32 || !rest.is_empty() {
+        return Err(wrong());
+    }
+    let mut secret = [0; 32];
+    for (byte, &[high, low]) in secret.iter_mut().zip(pairs) {
+        let (high, low) = value(high).zip(value(low)).ok_or_else(wrong)?;
+        *byte = (high << 4 | low) as u8;
+    }
+    Ok(secret)
+}
+
+/// What is in a key file that its owner alone may read.
+fn text(path: &Path) -> Result<String, String> {
+    let name = path.display();
     let unreadable = |e| {
         format!(
             "the key file {name} cannot be read ({e}): check its path and that this user owns it"
@@ -37,7 +70,7 @@ pub fn read(path: &Path) -> Result<Key, String> {
     }
     let mut text = String::new();
     file.take(LONGEST).read_to_string(&mut text).map_err(unreadable)?;
-    Key::from_hex(&text).map_err(|problem| format!("the key file {name}: {problem}"))
+    Ok(text)
 }
 
 #[cfg(test)]

@@ -10,18 +10,30 @@
 //! | `udp://…?keypoints=yes` | the 2D keypoints, too (153 bytes a person): viewers want them, robots do not |
 //! | `udp://…?key=FILE` | every datagram signed with that key (HMAC-SHA-256) |
 //! | `serial:/dev/serial/by-id/…?baud=921600` | compact poses over a serial line, COBS-framed; `&format=full`, `&flow=hardware` |
+//! | `json+udp://host:port` | the same content as JSON, one object a datagram |
+//! | `mavlink:udp://host:port`, `mavlink:serial:/dev/…?baud=57600` | MAVLink 2 (`docs/mavlink.md`) |
+//! | `vmc://host:port` | bone rotations for avatars, the Virtual Motion Capture protocol (`docs/osc.md`) |
+//! | `osc://host:port` | joints as Open Sound Control messages (`docs/osc.md`) |
+//! | `zenoh:`, `zenoh:tcp/host:7447` | the packets of `docs/wire.md` on Zenoh keys, in builds with the feature `zenoh` |
 //! | `jsonl:-`, `jsonl:PATH` | the same content as JSON lines, with keypoints, to standard output or appended to a file |
 
+mod json_udp;
 mod jsonl;
 pub mod key;
+pub mod mavlink;
 mod numbering;
+mod osc;
+mod query;
 pub mod serial;
 pub mod udp;
+mod vmc;
+mod zenoh;
 
 use std::io;
 use std::sync::Arc;
 
 use crate::fault::{Fault, Severity};
+use crate::geodetic::Geodetic;
 use crate::pose::PoseFrame;
 use crate::time::{Clock, MonotonicClock, Timestamp};
 use crate::wire::{ClockState, EngineId, PrecisionId, StatusMessage};
@@ -75,6 +87,10 @@ pub struct PublishSettings {
     pub clock_state: ClockState,
     /// Gives the stamp of sending.
     pub clock: Arc<dyn Clock>,
+    /// The direction in which things fall, in the camera frame, where it is known.
+    pub gravity: Option<[f64; 3]>,
+    /// Where on the earth the camera stands, where that is known.
+    pub geodetic: Option<Geodetic>,
 }
 
 impl Default for PublishSettings {
@@ -84,6 +100,8 @@ impl Default for PublishSettings {
             precision: PrecisionId::default(),
             clock_state: ClockState::default(),
             clock: Arc::new(MonotonicClock),
+            gravity: None,
+            geodetic: None,
         }
     }
 }
@@ -100,10 +118,29 @@ pub fn open(uri: &str, settings: &PublishSettings) -> Result<Box<dyn Publisher>,
     if uri.starts_with("serial:") {
         return Ok(Box::new(serial::SerialPublisher::open(uri, settings)?));
     }
+    if uri.starts_with("json+udp:") {
+        return Ok(Box::new(json_udp::JsonUdp::open(uri, settings)?));
+    }
+    if uri.starts_with("mavlink:") {
+        return Ok(Box::new(mavlink::MavlinkPublisher::open(uri, settings)?));
+    }
+    if uri.starts_with("vmc:") {
+        return Ok(Box::new(vmc::VmcPublisher::open(uri, settings)?));
+    }
+    if uri.starts_with("osc:") {
+        return Ok(Box::new(osc::OscPublisher::open(uri, settings)?));
+    }
+    if uri.starts_with("zenoh:") {
+        return zenoh::open(uri, settings);
+    }
     if let Some(path) = uri.strip_prefix("jsonl:") {
         return Ok(Box::new(jsonl::JsonLines::open(uri, path, settings)?));
     }
-    Err(unusable(uri, "give udp://host:port, serial:DEVICE, jsonl:- or jsonl:PATH"))
+    Err(unusable(
+        uri,
+        "give udp://host:port, serial:DEVICE, json+udp://host:port, mavlink:udp://host:port, \
+         mavlink:serial:DEVICE, vmc://host:port, osc://host:port, zenoh:, jsonl:- or jsonl:PATH",
+    ))
 }
 
 fn unusable(uri: &str, problem: impl Into<String>) -> PublishError {

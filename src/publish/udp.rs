@@ -197,8 +197,8 @@ pub struct UdpPublisher {
     last_status: Option<StatusMessage>,
 }
 
-/// The socket, and what becomes of it.
-struct Way {
+/// A socket to one target, and what becomes of it: what every publisher over UDP sends through.
+pub(super) struct Way {
     target: UdpTarget,
     address: SockAddr,
     socket: Socket,
@@ -209,7 +209,25 @@ struct Way {
 }
 
 impl Way {
-    fn send(&mut self, datagram: &[u8]) -> io::Result<()> {
+    /// Opens the socket; sends nothing yet. `uri` is for the error.
+    pub fn open(target: UdpTarget, clock: Arc<dyn Clock>, uri: &str) -> Result<Self, PublishError> {
+        let socket = socket_for(&target).map_err(|(what, e)| {
+            let problem =
+                format!("{what} failed ({e}): check the address and the query of the URI");
+            unusable(uri, problem)
+        })?;
+        Ok(Self {
+            address: target.address.into(),
+            target,
+            socket,
+            connected: false,
+            renewed: clock.now(),
+            clock,
+        })
+    }
+
+    /// Sends one datagram, without waiting.
+    pub fn send(&mut self, datagram: &[u8]) -> io::Result<()> {
         let connectable = !self.target.is_multicast() && !self.target.is_broadcast();
         if !self.connected && connectable {
             self.socket.connect(&self.address)?;
@@ -263,11 +281,6 @@ impl UdpPublisher {
         let target = UdpTarget::parse(uri).map_err(|problem| unusable(uri, problem))?;
         let key = target.key.as_deref().map(key::read).transpose();
         let key = key.map_err(|problem| unusable(uri, problem))?;
-        let socket = socket_for(&target).map_err(|(what, e)| {
-            let problem =
-                format!("{what} failed ({e}): check the address and the query of the URI");
-            unusable(uri, problem)
-        })?;
         if let Some(key) = &key {
             log::info!("publisher {uri}: signed with key {}", key.id());
         }
@@ -280,14 +293,7 @@ impl UdpPublisher {
                 engine: settings.engine,
                 precision: settings.precision,
             },
-            way: Way {
-                address: target.address.into(),
-                target,
-                socket,
-                connected: false,
-                renewed: settings.clock.now(),
-                clock: settings.clock.clone(),
-            },
+            way: Way::open(target, settings.clock.clone(), uri)?,
             key,
             buffer: [0; MAX_MESSAGE + MAX_TRAILER],
             last_status: None,

@@ -20,6 +20,7 @@ pub mod cobs;
 mod compact;
 mod header;
 pub mod json;
+pub mod mavlink;
 mod pose;
 mod status;
 mod stream;
