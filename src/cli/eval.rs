@@ -301,7 +301,7 @@ fn one(
         tally.add(&sequence.action, sequence.rate_hz, &pairs);
         sequences += 1;
         frames += sequence.truth.len();
-        log::info!(
+        log::debug!(
             "{} {} {}: {} frames",
             sequence.subject,
             sequence.action,

@@ -136,7 +136,8 @@ fn run(args: &ImportPstmo, models: Option<&Path>) -> Result<(), ImportError> {
         std::fs::rename(&from, &to).map_err(|e| file(&to, e))?;
     }
     print!("{}", String::from_utf8_lossy(&output.stdout));
-    println!("in {}: posewire run --models {0} with `lifter = \"{name}\"`", directory.display());
+    let dir = directory.display();
+    println!("to use it: [models] dir = \"{dir}\", lifter = \"{name}\"");
     Ok(())
 }
 
