@@ -14,7 +14,7 @@
 //! | who runs | [`runtime`] (every thread and queue), [`service`] (signals), [`config`] |
 //! | what happens to a frame | [`pipeline`]: no threads, no I/O |
 //! | stages | [`capture`], [`detect`], [`track`], [`lift`], [`publish`] |
-//! | machinery | [`engine`] (networks), [`wire`] (packets to bytes), [`decode`] (JPEG), [`figure`] (the demo's human), [`frame`] (pixels) |
+//! | machinery | [`engine`] (networks), [`wire`] (packets to bytes), [`decode`] (JPEG), [`download`] (HTTP), [`figure`] (the demo's human), [`frame`] (pixels) |
 //! | ground | [`pose`], [`camera`], [`fault`], [`metrics`], [`skeleton`], [`time`], [`handoff`], [`stats`] |
 //!
 //! Dependencies point strictly downward and the rooms of one row never import each other;
@@ -41,6 +41,7 @@ pub mod publish;
 pub mod track;
 
 pub mod decode;
+pub mod download;
 pub mod engine;
 pub mod figure;
 pub mod wire;
