@@ -45,7 +45,9 @@ pub enum DownloadError {
         problem: String,
     },
     /// The file is larger than allowed.
-    #[error("{url} is larger than {limit} bytes, the most that is fetched; allow more if it is meant to be")]
+    #[error(
+        "{url} is larger than {limit} bytes, the most that is fetched; allow more if it is meant to be"
+    )]
     TooLarge {
         /// What was asked for.
         url: String,
@@ -111,21 +113,25 @@ pub fn fetch(
         206 | 416 => {
             // What lies here is no beginning of what lies there.
             let _ = fs::remove_file(&part);
-            return Err(refused("it does not fit what was fetched before, which is now deleted; try again".to_owned()));
+            return Err(refused(
+                "it does not fit what was fetched before, which is now deleted; try again"
+                    .to_owned(),
+            ));
         }
-        404 | 410 => return Err(refused(format!("the server has no such file (HTTP {status}); it may have moved"))),
+        404 | 410 => {
+            return Err(refused(format!(
+                "the server has no such file (HTTP {status}); it may have moved"
+            )));
+        }
         other => return Err(refused(format!("the server answered HTTP {other}"))),
     };
     let too_large = || DownloadError::TooLarge { url: url.to_owned(), limit: limits.bytes };
     if total.is_some_and(|n| n > limits.bytes) {
         return Err(too_large());
     }
-    let mut file = if have > 0 {
-        OpenOptions::new().append(true).open(&part)
-    } else {
-        File::create(&part)
-    }
-    .map_err(disk(&part))?;
+    let mut file =
+        if have > 0 { OpenOptions::new().append(true).open(&part) } else { File::create(&part) }
+            .map_err(disk(&part))?;
     if have == 0 {
         match version(&response) {
             Some(version) => fs::write(&tag, version).map_err(disk(&tag))?,

@@ -51,7 +51,8 @@ fn content(n: usize) -> Vec<u8> {
 
 fn whole(bytes: Vec<u8>) -> Answer {
     Box::new(move |_, s| {
-        let head = format!("HTTP/1.1 200 OK\r\nETag: \"one\"\r\nContent-Length: {}\r\n", bytes.len());
+        let head =
+            format!("HTTP/1.1 200 OK\r\nETag: \"one\"\r\nContent-Length: {}\r\n", bytes.len());
         say(s, &head, &bytes);
     })
 }
@@ -59,7 +60,8 @@ fn whole(bytes: Vec<u8>) -> Answer {
 /// Promises all of `bytes` and sends the first `n`.
 fn cut(bytes: Vec<u8>, n: usize) -> Answer {
     Box::new(move |_, s| {
-        let head = format!("HTTP/1.1 200 OK\r\nETag: \"one\"\r\nContent-Length: {}\r\n", bytes.len());
+        let head =
+            format!("HTTP/1.1 200 OK\r\nETag: \"one\"\r\nContent-Length: {}\r\n", bytes.len());
         say(s, &head, &bytes[..n]);
     })
 }
@@ -104,7 +106,11 @@ fn a_truncated_file_is_kept_and_resumed_where_it_ended() {
     assert_eq!(fs::read(&path).unwrap(), bytes);
     let heads = server.heads.lock().unwrap();
     assert!(!heads[0].contains("range:"), "{}", heads[0]);
-    assert!(heads[1].contains("range: bytes=100000-") && heads[1].contains("if-range: \"one\""), "{}", heads[1]);
+    assert!(
+        heads[1].contains("range: bytes=100000-") && heads[1].contains("if-range: \"one\""),
+        "{}",
+        heads[1]
+    );
 }
 
 #[test]
@@ -125,7 +131,13 @@ fn redirects_are_followed_and_what_is_not_there_is_said() {
     let target = serve(vec![whole(content(1000))]);
     let there = format!("{}/other", target.address);
     let server = serve(vec![
-        Box::new(move |_, s| say(s, &format!("HTTP/1.1 302 Found\r\nLocation: {there}\r\nContent-Length: 0\r\n"), b"")),
+        Box::new(move |_, s| {
+            say(
+                s,
+                &format!("HTTP/1.1 302 Found\r\nLocation: {there}\r\nContent-Length: 0\r\n"),
+                b"",
+            )
+        }),
         Box::new(|_, s| say(s, "HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n", b"gone")),
         Box::new(|_, s| say(s, "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n", b"")),
     ]);

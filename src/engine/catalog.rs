@@ -59,7 +59,7 @@ impl Files for &[(&'static str, &'static [u8])] {
 
 /// Files beside the manifest. Whether they exist shows when they are read: a directory may
 /// describe more than it holds.
-struct Beside<'a>(&'a Path);
+pub(super) struct Beside<'a>(pub(super) &'a Path);
 
 impl Files for Beside<'_> {
     fn asset(&self, name: &str) -> Option<Asset> {
