@@ -201,5 +201,4 @@ fn version(response: &Response<Body>) -> Option<&str> {
 }
 
 #[cfg(test)]
-#[path = "download_tests.rs"]
 mod tests;
