@@ -1,5 +1,6 @@
 //! `posewire models`: which networks there are, what is known of them, and how more come in.
 
+mod import_pstmo;
 mod pull;
 
 use std::path::{Path, PathBuf};
@@ -39,8 +40,8 @@ enum Action {
         /// One of them; all, if none is named
         name: Option<String>,
     },
-    /// Write a manifest for an ONNX file of a known family
-    Import(ImportArgs),
+    /// Write a manifest for an ONNX file of a known family, or convert a checkpoint of P-STMO's
+    Import(Box<ImportArgs>),
     /// Fetch a public model from its publisher into the directory of --models
     Pull(pull::Pull),
 }
@@ -48,13 +49,13 @@ enum Action {
 #[derive(Args)]
 struct ImportArgs {
     /// The ONNX file
-    file: PathBuf,
+    #[arg(required_unless_present = "pstmo", requires = "family", conflicts_with = "pstmo")]
+    file: Option<PathBuf>,
     /// How it is fed and read
-    #[arg(long = "as", value_name = "FAMILY")]
-    family: Family,
-    /// The model's name, if not the file's
-    #[arg(long)]
-    name: Option<String>,
+    #[arg(long = "as", id = "family", value_name = "FAMILY", requires = "file")]
+    family: Option<Family>,
+    #[command(flatten)]
+    pstmo: import_pstmo::ImportPstmo,
     /// Width and height of the input, where the file leaves them open
     #[arg(long, value_name = "WxH", value_parser = size)]
     size: Option<(usize, usize)>,
@@ -81,7 +82,10 @@ pub(super) fn models(args: &Models) -> Result<(), Failure> {
         Some(Action::Info { name }) => info(&named(&catalog(args)?, name)?),
         Some(Action::Verify { name: Some(name) }) => verify(&named(&catalog(args)?, name)?),
         Some(Action::Verify { name: None }) => catalog(args)?.models().try_for_each(verify),
-        Some(Action::Import(what)) => bring(what),
+        Some(Action::Import(what)) => match (&what.file, what.family) {
+            (Some(file), Some(family)) => bring(file, family, what),
+            _ => import_pstmo::import(&what.pstmo, args.models.as_deref()),
+        },
         Some(Action::Pull(what)) => what.run(args.models.as_deref()),
     }
 }
@@ -180,23 +184,23 @@ fn verified(model: &ModelSpec) -> Result<&'static str, Box<dyn std::error::Error
     Ok("digest, shapes, and one computation")
 }
 
-fn bring(what: &ImportArgs) -> Result<(), Failure> {
+fn bring(file: &Path, family: Family, what: &ImportArgs) -> Result<(), Failure> {
     let how = Import {
-        family: what.family,
-        name: what.name.as_deref(),
+        family,
+        name: what.pstmo.name.as_deref(),
         size: what.size,
         licence: &what.licence,
         commercial: what.commercial,
     };
-    let (text, spec) = import::describe(&what.file, &how).map_err(|e| Failure::config(&e))?;
+    let (text, spec) = import::describe(file, &how).map_err(|e| Failure::config(&e))?;
     verified(&spec).map_err(|e| Failure::config(&*e))?;
-    let path = what.file.with_extension("toml");
+    let path = file.with_extension("toml");
     if path.exists() && !what.force {
         return Err(disk(&path, "is there already; --force replaces it".to_owned()));
     }
     std::fs::write(&path, text).map_err(|e| disk(&path, format!("cannot be written: {e}")))?;
     println!("{} written: a {} model called {:?}", path.display(), spec.kind(), spec.name);
-    let dir = what.file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let dir = file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     println!("use it with --models {}", dir.display());
     Ok(())
 }
