@@ -92,7 +92,7 @@ stride = 4
 refine = "dark"
 sigma = {sigma}
 activation = "none"
-score_threshold = 0.3
+score_threshold = 0.4
 
 [error]
 {errors}"""
