@@ -180,7 +180,7 @@ impl Tally {
     /// Each action, by name.
     pub fn actions(&self) -> Vec<ActionScore> {
         let score = |(name, g): (&String, &Group)| {
-            let mut frames: Vec<f64> = g.errors.iter().map(|e| mean(e)).collect();
+            let mut frames: Vec<f64> = g.errors.iter().map(mean).collect();
             let (p10_mm, p90_mm) = spread(&mut frames);
             ActionScore { name: name.clone(), p10_mm, p90_mm, score: g.score() }
         };
@@ -220,7 +220,7 @@ impl Group {
 
     fn score(&self) -> Score {
         let average = |errors: &[[f32; JOINTS]]| {
-            errors.iter().map(|e| mean(e)).sum::<f64>() / errors.len().max(1) as f64
+            errors.iter().map(mean).sum::<f64>() / errors.len().max(1) as f64
         };
         // The pelvis is right by definition.
         let apart: Vec<f64> =
@@ -256,11 +256,12 @@ fn mean(errors: &[f32; JOINTS]) -> f64 {
     errors.iter().map(|e| f64::from(*e)).sum::<f64>() / JOINTS as f64
 }
 
+/// Poses of successive frames.
+type Poses<'a, const N: usize> = [&'a [metrics::V3]; N];
+
 /// The poses and truths of successive frames; `None` where one is missing.
-fn both<const N: usize>(
-    pairs: &[Option<Pair>],
-) -> Option<([&[metrics::V3]; N], [&[metrics::V3]; N])> {
-    let mut predicted: [&[metrics::V3]; N] = [&[]; N];
+fn both<const N: usize>(pairs: &[Option<Pair>]) -> Option<(Poses<'_, N>, Poses<'_, N>)> {
+    let mut predicted: Poses<'_, N> = [&[]; N];
     let mut truth = predicted;
     for (i, pair) in pairs.iter().enumerate().take(N) {
         let pair = pair.as_ref()?;
