@@ -227,9 +227,13 @@ fn an_unknown_key_in_a_manifest_is_named() {
 }
 
 #[test]
-fn without_a_detector_the_error_says_where_one_goes() {
-    let output = posewire(&["run", "--source", "demo:"]);
-    assert_one_error(&output, CONFIG, &["finder", "--models"]);
+fn without_models_the_embedded_detector_runs() {
+    let output = posewire(&["run", "--source", "demo:", "--seconds", "1"]);
+    let text = said(&output);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    for word in ["posewire-finder", "posewire-keypoints", "pstmo_s_27_live"] {
+        assert!(text.contains(word), "{word:?} is missing in: {text}");
+    }
 }
 
 #[test]

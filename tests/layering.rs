@@ -16,7 +16,7 @@ const ROWS: &[&[&str]] = &[
     &["runtime", "service", "config"],
     &["pipeline", "eval"],
     &["capture", "detect", "track", "lift", "publish"],
-    &["engine", "wire", "decode", "figure"],
+    &["engine", "wire", "decode", "download", "figure"],
     &["frame"],
     &["pose"],
     &["camera", "fault", "geodetic", "metrics", "rotations"],

@@ -32,7 +32,11 @@ macro_rules! embedded {
 }
 
 /// The models that are shipped: one line each.
-static EMBEDDED: &[Embedded] = &[embedded!("pstmo_s_27_live", "pstmo_s_27_live.golden.json")];
+static EMBEDDED: &[Embedded] = &[
+    embedded!("posewire-finder"),
+    embedded!("posewire-keypoints"),
+    embedded!("pstmo_s_27_live", "pstmo_s_27_live.golden.json"),
+];
 
 /// Manifests of public files that are not shipped, best first: of several that fit the files of
 /// a directory, the first is taken.
@@ -59,7 +63,7 @@ impl Files for &[(&'static str, &'static [u8])] {
 
 /// Files beside the manifest. Whether they exist shows when they are read: a directory may
 /// describe more than it holds.
-struct Beside<'a>(&'a Path);
+pub(super) struct Beside<'a>(pub(super) &'a Path);
 
 impl Files for Beside<'_> {
     fn asset(&self, name: &str) -> Option<Asset> {

@@ -27,6 +27,7 @@ struct Written {
     golden: Option<String>,
     skeleton: Option<Skeleton>,
     crop_scale: Option<f32>,
+    source: Option<Source>,
     input: Table,
     output: Option<Table>,
     decoder: Option<Table>,
@@ -251,6 +252,7 @@ fn parse(file: &str, text: &str, files: &dyn Files) -> Checked<ModelSpec> {
         trained,
         card: w.card,
         measured,
+        source: w.source,
         task,
     })
 }

@@ -5,10 +5,14 @@
 //!
 //! - [`catalog`]: which networks there are, and which one to take. Start here.
 //! - [`spec`]: what is known about a network, checked; `manifest` reads it from TOML.
+//! - [`import`]: a manifest for a public file of a known family.
+//! - [`offer`]: public models that can be fetched.
 //! - [`tract`]: the CPU backend.
 
 pub mod catalog;
+pub mod import;
 mod manifest;
+pub mod offer;
 pub mod spec;
 #[cfg(test)]
 pub(crate) mod tiny;

@@ -68,8 +68,20 @@ pub struct ModelSpec {
     pub card: Option<String>,
     /// Measured errors and costs, as the manifest has them.
     pub measured: toml::Table,
+    /// Where its file can be fetched.
+    pub source: Option<Source>,
     /// What it does, with what tensors.
     pub task: Task,
+}
+
+/// Where a file comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// The publisher's own address of it.
+    pub url: String,
+    /// If that is a ZIP archive: the end of the file's path in it.
+    pub member: Option<String>,
 }
 
 /// What a network does, with what tensors.

@@ -146,6 +146,7 @@ pub(crate) fn spec(onnx: Vec<u8>) -> ModelSpec {
         weights: Asset::Embedded(onnx.leak()),
         sha256: hash,
         golden: None,
+        source: None,
         licence: "MIT".into(),
         commercial: true,
         training_data: "none".into(),

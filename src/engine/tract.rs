@@ -131,6 +131,89 @@ fn compile(bytes: &[u8], signature: &Signature) -> Result<Arc<TypedSimplePlan>, 
     TypedSimplePlan::new(typed).map_err(|e| format!("tract cannot plan the graph: {}", said(e)))
 }
 
+/// What a graph with one picture as its input says about itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// The input's name.
+    pub input: String,
+    /// In pixels.
+    pub width: usize,
+    /// In pixels.
+    pub height: usize,
+    /// Names and shapes of its outputs at a batch of one.
+    pub outputs: Vec<(String, Vec<usize>)>,
+}
+
+/// Reads an ONNX file's [`Interface`]. `size` is width and height, where the graph leaves them
+/// open.
+///
+/// # Errors
+/// If it is no such graph, or tract cannot tell its shapes.
+pub fn interface(bytes: &[u8], size: Option<(usize, usize)>) -> Result<Interface, String> {
+    catch_unwind(|| read_interface(bytes, size))
+        .unwrap_or_else(|panic| Err(format!("tract panicked: {}", panic_words(&*panic))))
+}
+
+fn read_interface(bytes: &[u8], size: Option<(usize, usize)>) -> Result<Interface, String> {
+    let onnx = tract_onnx::onnx();
+    let proto = onnx
+        .proto_model_for_read(&mut Cursor::new(bytes))
+        .map_err(|e| format!("not an ONNX file, or a truncated one: {e:#}"))?;
+    let Some(graph) = &proto.graph else {
+        return Err("not an ONNX file, or a truncated one: it holds no graph".to_owned());
+    };
+    let names: Vec<String> = graph.output.iter().map(|o| o.name.clone()).collect();
+    let mut network = onnx
+        .model_for_proto_model(&proto)
+        .map_err(|e| format!("tract cannot read the graph: {}", said(e)))?;
+    let inputs = network.input_outlets().map_err(said)?.to_vec();
+    let [outlet] = inputs.as_slice() else {
+        return Err(format!("has {} inputs where one picture is wanted", inputs.len()));
+    };
+    let input = network.node(outlet.node).name.clone();
+    let fact = network.outlet_fact(*outlet).map_err(said)?;
+    let dims: Vec<Option<usize>> =
+        fact.shape.dims().map(|d| d.concretize().and_then(|d| d.to_usize().ok())).collect();
+    let [_, channels, height, width] = dims.as_slice() else {
+        return Err(format!("input {input:?} is {:?}, no batch of pictures", fact.shape));
+    };
+    if channels.is_some_and(|c| c != 3) {
+        return Err(format!(
+            "input {input:?} is {:?}: three channels, outermost, are wanted",
+            fact.shape
+        ));
+    }
+    let (width, height) = match (width.zip(*height), size) {
+        (Some(own), Some(size)) if own != size => {
+            return Err(format!(
+                "input {input:?} is {} x {}, not {} x {}",
+                own.0, own.1, size.0, size.1
+            ));
+        }
+        (Some(own), _) => own,
+        (None, Some(size)) => size,
+        (None, None) => {
+            return Err(format!("input {input:?} leaves its size open: say it with --size WxH"));
+        }
+    };
+    let shape = [1, 3, height, width];
+    let fact = InferenceFact::dt_shape(f32::datum_type(), shape.as_slice());
+    network.set_input_fact(0, fact).map_err(said)?;
+    for i in 0..names.len() {
+        network.set_output_fact(i, InferenceFact::default()).map_err(said)?;
+    }
+    let typed =
+        network.into_typed().map_err(|e| format!("tract cannot run this graph: {}", said(e)))?;
+    let mut outputs = Vec::new();
+    for (i, name) in names.into_iter().enumerate() {
+        let fact = typed.output_fact(i).map_err(said)?;
+        // A size that depends on the picture (boxes after suppression) is 0 here: it fits nothing.
+        let sizes = fact.shape.iter().map(|d| d.to_usize().unwrap_or(0)).collect();
+        outputs.push((name, sizes));
+    }
+    Ok(Interface { input, width, height, outputs })
+}
+
 /// Are the manifest's inputs the graph's inputs?
 fn check_inputs(network: &InferenceModel, wanted: &[(String, Vec<usize>)]) -> Result<(), String> {
     let mut there = Vec::new();

@@ -56,9 +56,9 @@ def augment(d: Dice, lib, x, holes=0.2, strength=1.0):
     p[:, G["low"]] = torch.where(d.chance(n, 0.25), d.u(n, 1.2, 3.6), torch.ones(n, device=dev))
     p[:, G["nearest"]] = d.chance(n, 0.2).float()
     kern, p[:, G["radius"]] = kernels(d, n)
-    p[:, G["randmix"]] = torch.where(d.chance(n, 0.1 * strength), d.u(n, 0.1, 0.5), torch.zeros(n, device=dev))
+    p[:, G["randmix"]] = torch.where(d.chance(n, 0.06 * strength), d.u(n, 0.1, 0.5), torch.zeros(n, device=dev))
     rnd = d.n((n, 81)) / math.sqrt(14)
-    p[:, G["noise"]] = d.u(n) ** 4 * 0.08 * strength
+    p[:, G["noise"]] = d.u(n) ** 6 * 0.08 * strength
     p[:, G["seed"]] = torch.floor(d.u(n, 1, 1e6))
     p[:, G["holenoise"]] = d.chance(n, 0.3).float()
     for h in range(2):

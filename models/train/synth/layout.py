@@ -8,7 +8,7 @@ SLOTS = ["skin", "top", "bottom", "hair", "shoes", "jacket"]
 
 PERSON = ["sleeve", "hem", "neck", "neckv", "waist", "legs", "shoe", "sock", "jacket", "jhem", "jsleeve", "jopen",
           "skirt", "skirtlen", "hairmesh", "hairlen", "hairp", "hairq", "hairl", "beard", "hat", "mask", "glasses", "glove",
-          "offtop", "offbottom", "offjacket", "offhair", "fold", "foldf", "seed", "lip", "iris", "tuck", "offskin", "brow"]
+          "offtop", "offbottom", "offjacket", "offhair", "fold", "foldf", "seed", "lip", "iris", "tuck", "offskin", "brow", "suit", "footwear", "wig", "skintex", "recolour"]
 PERSON_MATERIALS = len(PERSON)
 NP_ = len(PERSON) + NM * len(SLOTS)
 
@@ -19,8 +19,8 @@ IMAGE = (["skyr", "skyg", "skyb", "gndr", "gndg", "gndb"]
 IMAGE_MATERIALS = len(IMAGE)
 NI_ = len(IMAGE) + NM * 2
 
-ATTR = ["x", "y", "z", "arm", "leg", "tor"]
-CLASSES = ["torso", "arm", "leg", "head", "eye", "skirt", "hair"]
+ATTR = ["x", "y", "z", "arm", "leg", "tor", "part"]
+CLASSES = ["torso", "arm", "leg", "head", "eye", "skirt", "hair", "worn", "none"]
 
 AUGMENT = (["gainr", "gaing", "gainb", "sat", "contrast", "gamma", "low", "nearest", "radius", "randmix", "noise", "seed"]
            + [f"hole{k}{c}" for k in range(2) for c in ("x", "y", "w", "h")] + ["holenoise", "jpeg"])

@@ -62,7 +62,7 @@ def materials(d, n, textures, weights, freq=(6, 60)):
     m[:, 9] = d.index(n, max(textures, 1)).float()
     m[:, 10], m[:, 11] = d.u(n, 0, 3), d.u(n, 0, 3)
     m[:, 12] = torch.exp(d.u(n, 0.0, 1.8))
-    m[:, 13] = d.u(n) ** 2 * 0.5
+    m[:, 13] = d.u(n) ** 3 * 0.3
     m[:, 14] = d.u(n) ** 4 * 0.35
     m[:, 15] = d.u(n, 0.2, 2.0)
     return m
@@ -75,8 +75,8 @@ TOP_TYPES = [0.40, 0.12, 0.07, 0.10, 0.03, 0.08, 0.07, 0.13, 0.0]
 BOTTOM_TYPES = [0.72, 0.04, 0.03, 0.06, 0.01, 0.08, 0.06, 0.0, 0.0]
 
 
-def people(d, n, textures):
-    """[n, NP] rows."""
+def people(d, n, textures, wardrobe=(0, 0, 0, 0)):
+    """[n, NP] rows. wardrobe: numbers of suits, shoes, hair meshes, skins (prep_wardrobe.py)."""
     p = torch.zeros(n, L.NP_, device=d.d)
     c = {name: k for k, name in enumerate(L.PERSON)}
 
@@ -150,16 +150,36 @@ def people(d, n, textures):
     m[:, 1:, 10] = where(logo, 0.5 + d.n((n, 5), 0, 0.2), m[:, 1:, 10])
     m[:, 1:, 11] = where(logo, 0.5 + size * d.u((n, 5), 0.28, 0.42), m[:, 1:, 11])
     m[:, 1:, 12] = where(logo, size, m[:, 1:, 12])
+    # MakeHuman's own clothes, shoes, hair and skins for most people; what they replace is taken off.
+    suits, shoes, wigs, skins = wardrobe
+    put("skintex", zero - 1)
+    if suits:
+        on = d.chance(n, 0.72)
+        put("suit", where(on, 1.0 + d.index(n, suits), zero))
+        for name, off in (("sleeve", -9.0), ("hem", 9.0), ("legs", -9.0), ("jacket", 0.0), ("skirt", 0.0), ("tuck", 0.0), ("glove", 0.0)):
+            p[:, c[name]] = where(on, zero + off, p[:, c[name]])
+        shod = d.chance(n, 0.6)
+        put("footwear", where(shod, 1.0 + suits + d.index(n, shoes), zero))
+        p[:, c["shoe"]], p[:, c["sock"]] = where(shod, zero + 9, p[:, c["shoe"]]), where(shod & on, zero + 9, p[:, c["sock"]])
+        haired = d.chance(n, 0.6)
+        put("wig", where(haired, 1.0 + suits + shoes + d.index(n, wigs), zero))
+        p[:, c["hairmesh"]] = where(haired, zero, p[:, c["hairmesh"]])
+        p[:, c["hat"]] = where(haired & d.chance(n, 0.8), zero, p[:, c["hat"]])
+        put("recolour", where(d.chance(n, 0.3), zero, where(d.chance(n, 0.7), zero + 1, d.u(n))))
+        skin_on = d.chance(n, 0.85)
+        put("skintex", where(skin_on, d.index(n, skins).float(), zero - 1))
+        tint = d.u((n, 1), 0.8, 1.2) * (1 + d.n((n, 3), 0, 0.05))
+        m[:, 0, 0:3] = where(skin_on[:, None], tint, m[:, 0, 0:3])
     p[:, L.PERSON_MATERIALS:] = m.reshape(n, -1)
     return p
 
 
-def images(d, n, textures, real=None):
-    """[n, NI] rows: light, background. `real`: [n] index into the photographs, or -1."""
+def images(d, n, textures, scenes=0):
+    """[n, NI] rows: light, background. The first `scenes` of the textures are photographed places: most backgrounds."""
     r = torch.zeros(n, L.NI_, device=d.d)
     c = {name: k for k, name in enumerate(L.IMAGE)}
     tint = 1 + d.n((n, 3), 0, 0.07)
-    amb = d.u((n, 1), 0.15, 0.75)
+    amb = d.u((n, 1), 0.25, 0.85)
     r[:, 0:3] = amb * tint
     r[:, 3:6] = amb * d.u((n, 1), 0.3, 0.9) * (1 + d.n((n, 3), 0, 0.08))
     for k in range(3):
@@ -169,19 +189,21 @@ def images(d, n, textures, real=None):
         v[:, 2] = torch.where(d.chance(n, 0.8 if k == 0 else 0.5), -v[:, 2].abs(), v[:, 2])
         o = c[f"l{k}x"]
         r[:, o:o + 3] = torch.nn.functional.normalize(v, dim=1)
-        power = d.u((n, 1), 0.2, 1.1) if k == 0 else d.u((n, 1)) * 0.6 * d.chance((n, 1), 0.5)
+        power = d.u((n, 1), 0.1, 0.9) if k == 0 else d.u((n, 1)) * 0.6 * d.chance((n, 1), 0.5)
         r[:, o + 3:o + 6] = power * (1 + d.n((n, 3), 0, 0.08))
-    picture = d.chance(n, 0.68)
+    picture = d.chance(n, 0.86)
     w = [0.25, 0.06, 0.06, 0.05, 0.03, 0.33, 0.0, 0.0, 0.22]
     m = materials(d, n * 2, textures, w, (0.5, 6)).view(n, 2, L.NM)
     m[:, 0, 6] = torch.where(picture, torch.full_like(m[:, 0, 6], T["picture"]), m[:, 0, 6])
-    m[:, 0, 12] = torch.where(picture, d.u(n, 0.35, 1.3), m[:, 0, 12])
-    m[:, :, 13] = d.u((n, 2), 0, 0.5)
+    m[:, 0, 12] = torch.where(picture, d.u(n, 0.5, 1.0), m[:, 0, 12])
+    m[:, :, 13] = d.u((n, 2)) ** 2 * 0.25
+    if scenes:
+        m[:, 0, 9] = torch.where(picture & d.chance(n, 0.85), d.index(n, scenes).float(), m[:, 0, 9])
     r[:, c["horizon"]] = torch.where(picture & d.chance(n, 0.75), torch.full((n,), 5.0, device=d.d), torch.where(d.chance(n, 0.3), torch.full((n,), 5.0, device=d.d), d.u(n, 0.2, 1.1)))
     r[:, c["slope"]] = d.n(n, 0, 0.08)
     r[:, c["fx1"]] = r[:, c["fy1"]] = 1
     r[:, c["padr"]:c["padr"] + 3] = -1  # a marker: the caller paints it after the colour changes
-    r[:, c["real"]] = -1 if real is None else real.float()
+    r[:, c["real"]] = -1
     r[:, c["gain"]] = d.u(n, 0.45, 1.15)
     r[:, c["bgzoom"]] = torch.where(picture, torch.ones(n, device=d.d), d.u(n, 1.5, 6))
     r[:, c["seed"]] = d.u(n, 0, 60)

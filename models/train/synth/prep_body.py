@@ -3,7 +3,8 @@
 
   prep_body.py DATA OUT [--shapes 384] [--poses 14000]
 
-DATA holds `makehuman/` (MakeHuman's CC0 assets) and `mocap/mocap_50hz.npz.xz` (22 joint positions per frame).
+DATA holds `makehuman/` (MakeHuman's CC0 assets) and `mocap/mocap_50hz.npz.xz` (22 joint positions per frame); OUT may hold wardrobe.npz
+(prep_wardrobe.py).
 """
 import argparse
 import glob
@@ -25,18 +26,21 @@ MOUTH = 0.661  # height of the lips on the base mesh, metres
 
 class Base:
     def __init__(self, folder):
-        self.v, self.faces, group = [], {}, None
+        self.v, self.vt, self.faces, self.face_uv, group = [], [], {}, {}, None
         for line in open(os.path.join(folder, "base.obj")):
             t = line.split()
             if not t:
                 continue
             if t[0] == "v":
                 self.v.append([float(c) for c in t[1:4]])
+            elif t[0] == "vt":
+                self.vt.append([float(c) for c in t[1:3]])
             elif t[0] == "g":
                 group = t[1]
             elif t[0] == "f":
                 self.faces.setdefault(group, []).append([int(c.split("/")[0]) - 1 for c in t[1:]])
-        self.v = np.array(self.v) * 0.1
+                self.face_uv.setdefault(group, []).append([int(c.split("/")[1]) - 1 if "/" in c else 0 for c in t[1:]])
+        self.v, self.vt = np.array(self.v) * 0.1, np.array(self.vt or [[0, 0]])
         groups = json.load(open(os.path.join(folder, "basemesh_vertex_groups.json")))
         self.groups = {k: np.concatenate([np.arange(a, b + 1) for a, b in v]) for k, v in groups.items()}
         rig = json.load(open(os.path.join(folder, "rig.cmu_mb.json")))
@@ -126,65 +130,99 @@ def landmarks(base, v, ear_r):
     return np.array(out)
 
 
-def mesh(base):
-    groups = [("body", None), ("helper-l-eye", "eye"), ("helper-r-eye", "eye"), ("helper-skirt", "skirt"), ("helper-hair", "hair")]
-    keep = np.unique(np.concatenate([np.array([i for f in base.faces[g] for i in f]) for g, _ in groups]))
-    new = np.full(len(base.v), -1)
-    new[keep] = np.arange(len(keep))
-    v = base.v[keep]
-    cls = np.zeros(len(keep), np.uint8)
-    W = np.zeros((len(base.v), len(base.bones)))
-    for b, rows in base.weights.items():
-        for i, w in rows:
-            W[i, base.bones.index(b)] += w
-    Wk = W[keep]
-    part = lambda *names: Wk[:, [k for k, b in enumerate(base.bones) if any(n in b for n in names)]].sum(1)
-    arms = part("Arm", "Hand", "Thumb", "Finger")
-    legs = part("UpLeg", "Leg", "Foot", "Toe")
-    head = part("Head", "Neck1")
-    cls[:] = layout.CLASSES.index("torso")
-    cls[legs > 0.5] = layout.CLASSES.index("leg")
-    cls[arms > 0.5] = layout.CLASSES.index("arm")
-    cls[(head > 0.5) & (v[:, 1] > 0.60)] = layout.CLASSES.index("head")
-    for g, c in groups[1:]:
-        cls[new[np.unique([i for f in base.faces[g] for i in f])]] = layout.CLASSES.index(c)
-    tris = np.array([t for g, _ in groups for f in base.faces[g] for t in ((f[0], f[1], f[2]), (f[0], f[2], f[3])) if len(f) == 4])
-    tris = new[tris]
+def corners(faces):
+    """Quads (or triangles) of indices -> triangles [T,3]."""
+    return np.array([t for f in faces for t in ([(f[0], f[1], f[2]), (f[0], f[2], f[3])] if len(f) == 4 else [tuple(f[:3])])])
+
+
+def normals(v, tris):
     n = np.zeros_like(v)
     fn = np.cross(v[tris[:, 1]] - v[tris[:, 0]], v[tris[:, 2]] - v[tris[:, 0]])
     for k in range(3):
         np.add.at(n, tris[:, k], fn)
-    n /= np.linalg.norm(n, axis=1, keepdims=True) + 1e-12
+    return n / (np.linalg.norm(n, axis=1, keepdims=True) + 1e-12)
+
+
+def mesh(base, garments):
+    """One mesh for everybody: all vertices of the base (helpers without triangles), then the garments' (prep_wardrobe.py), then 17 landmarks."""
+    groups = [("body", None), ("helper-l-eye", "eye"), ("helper-r-eye", "eye"), ("helper-skirt", "skirt"), ("helper-hair", "hair")]
+    v, N = base.v, len(base.v)
+    W = np.zeros((N, len(base.bones)))
+    for b, rows in base.weights.items():
+        for i, w in rows:
+            W[i, base.bones.index(b)] += w
+    part = lambda *names: W[:, [k for k, b in enumerate(base.bones) if any(n in b for n in names)]].sum(1)
+    arms = part("Arm", "Hand", "Thumb", "Finger")
+    legs = part("UpLeg", "Leg", "Foot", "Toe")
+    head = part("Head", "Neck1")
+    code = layout.CLASSES.index
+    cls = np.full(N, code("none"), np.uint8)
+    used = lambda g: np.unique([i for f in base.faces[g] for i in f])
+    body = used("body")
+    kind = np.full(N, code("torso"), np.uint8)
+    kind[legs > 0.5] = code("leg")
+    kind[arms > 0.5] = code("arm")
+    kind[(head > 0.5) & (v[:, 1] > 0.60)] = code("head")
+    cls[body] = kind[body]
+    for g, c in groups[1:]:
+        cls[used(g)] = code(c)
+    tris = np.concatenate([corners(base.faces[g]) for g, _ in groups])
+    uv = np.concatenate([base.vt[corners(base.face_uv[g])] for g, _ in groups])
+    n = normals(v, tris)
     c = lambda name: base.cube(base.v, name)
     left = v[:, 0] >= 0
     mirror = np.where(left[:, None], v, v * [-1, 1, 1])
     arm = chain(mirror, [c("l-shoulder"), c("l-elbow"), c("l-hand")])
     shoulder = np.linalg.norm(mirror - c("l-shoulder"), axis=1)
-    arm = np.where(cls == layout.CLASSES.index("arm"), np.maximum(arm, -0.12), -np.clip(shoulder - 0.05, 0, 1) / 0.55)
+    arm = np.where(cls == code("arm"), np.maximum(arm, -0.12), -np.clip(shoulder - 0.05, 0, 1) / 0.55)
     hip = c("l-upper-leg")
-    leg = np.where(cls == layout.CLASSES.index("leg"), chain(mirror, [hip, c("l-knee"), c("l-ankle")]), -(v[:, 1] - hip[1]) / 0.9)
+    leg = np.where(cls == code("leg"), chain(mirror, [hip, c("l-knee"), c("l-ankle")]), -(v[:, 1] - hip[1]) / 0.9)
     low = v[:, 1] < c("l-ankle")[1]
-    leg = np.where(low & (cls == layout.CLASSES.index("leg")), 1 + np.abs(v[:, 1] - c("l-ankle")[1]) + 0.0 * leg, leg)
+    leg = np.where(low & (cls == code("leg")), 1 + np.abs(v[:, 1] - c("l-ankle")[1]) + 0.0 * leg, leg)
     # The skirt's and the hair's coordinate: rest height below the hip in leg lengths; see worn() in render.cu.
-    leg = np.where(cls == layout.CLASSES.index("skirt"), (hip[1] - v[:, 1]) / (hip[1] - c("l-ankle")[1]), leg)
+    leg = np.where(cls == code("skirt"), (hip[1] - v[:, 1]) / (hip[1] - c("l-ankle")[1]), leg)
     crotch = hip[1] - 0.06
     tor = (v[:, 1] - crotch) / (c("neck")[1] - crotch)
-    attr = np.column_stack([v, arm, leg, tor]).astype(np.float32)
+    attr = np.column_stack([v, arm, leg, tor, np.zeros(N)])
     ear_r = int(np.argmin(np.linalg.norm(base.v[:13380] - base.v[EAR] * [-1, 1, 1], axis=1)))
+    extra = {}
+    if garments:
+        # Garments hang on the base's vertices: weights and rest positions follow from them.
+        g = garments
+        Wg = (W[g["ref"]] * g["w"][..., None]).sum(1)
+        gv = bound(v, g)
+        tris = np.concatenate([tris, g["tri"] + N])
+        uv = np.concatenate([uv, g["uv"]])
+        n = np.concatenate([n, normals(gv, g["tri"])])
+        ga = np.column_stack([gv, np.zeros(len(gv)), (hip[1] + 0.05 - gv[:, 1]), np.zeros(len(gv)), g["part"]])
+        attr, W = np.concatenate([attr, ga]), np.concatenate([W, Wg])
+        cls = np.concatenate([cls, np.full(len(gv), code("worn"), np.uint8)])
+        extra = {"g_" + k: g[k] for k in ("ref", "w", "d", "part", "scale")}
+        extra["hide"] = np.concatenate([g["hide"], np.zeros(len(gv) + 17, np.uint32)])
+    else:
+        extra["hide"] = np.zeros(N + 17, np.uint32)
     # Landmarks ride along as vertices without triangles.
     L = np.zeros((17, len(base.bones)))
     for k, b in enumerate(LANDMARK_BONES):
         L[k, base.bones.index(b)] = 1
-    Wk = np.concatenate([Wk, L])
-    idx = np.argsort(-Wk, axis=1)[:, :4]
-    wt = np.take_along_axis(Wk, idx, 1)
+    W = np.concatenate([W, L])
+    idx = np.argsort(-W, axis=1)[:, :4]
+    wt = np.take_along_axis(W, idx, 1)
     wt /= wt.sum(1, keepdims=True) + 1e-9
-    attr = np.concatenate([attr, np.zeros((17, len(layout.ATTR)), np.float32)])
-    cls = np.concatenate([cls, np.full(17, layout.CLASSES.index("eye"), np.uint8)])
+    attr = np.concatenate([attr, np.zeros((17, len(layout.ATTR)))]).astype(np.float32)
+    cls = np.concatenate([cls, np.full(17, code("eye"), np.uint8)])
     n = np.concatenate([n, np.zeros((17, 3))])
     face = np.array([c("l-eye")[0], c("l-eye")[1], c("l-eye")[2], MOUTH, base.v[EAR][2], 0.849 - c("l-eye")[1], 0.13], np.float32)
-    return keep, ear_r, dict(attr=attr, normal=n.astype(np.float32), bone=idx.astype(np.int32), weight=wt.astype(np.float32), cls=cls,
-                             tri=tris.astype(np.int32), parent=np.array(base.parent, np.int32), face=face)
+    return ear_r, dict(attr=attr, normal=n.astype(np.float32), bone=idx.astype(np.int32), weight=wt.astype(np.float32), cls=cls, tri=tris.astype(np.int32),
+                       uv=uv.astype(np.float32), parent=np.array(base.parent, np.int32), face=face, bounds=body.astype(np.int32), **extra)
+
+
+def bound(v, g):
+    """Rest positions [G,3] of the garments on a body `v` [N,3]: three weighted vertices and an offset that scales with the body."""
+    s = g["scale"][g["part"] - 1]  # [G,3,3]: two vertices and their distance on the base, per axis
+    a, b = s[..., 0].astype(int), s[..., 1].astype(int)
+    k = np.stack([np.abs(v[a[:, x], x] - v[b[:, x], x]) / s[:, x, 2] for x in range(3)], 1)
+    return (v[g["ref"]] * g["w"][..., None]).sum(1) + g["d"] * k
 
 
 # ---- poses ----------------------------------------------------------------------------------------------------------------------------
@@ -346,17 +384,20 @@ def main():
     a.add_argument("out")
     a.add_argument("--shapes", type=int, default=384)
     a.add_argument("--poses", type=int, default=14000)
-    a.add_argument("--basis", type=int, default=40)
+    a.add_argument("--basis", type=int, default=24)
     a = a.parse_args()
     base = Base(os.path.join(a.data, "makehuman"))
-    keep, ear_r, m = mesh(base)
+    wardrobe = os.path.join(a.out, "wardrobe.npz")
+    garments = dict(np.load(wardrobe)) if os.path.exists(wardrobe) else None
+    ear_r, m = mesh(base, garments)
     rest, joints = [], []
     for _ in range(a.shapes):
         v = shape(base)
-        rest.append(np.concatenate([v[keep], landmarks(base, v, ear_r)]))
+        rest.append(np.concatenate([v, landmarks(base, v, ear_r)]))
         joints.append(np.array([v[h].mean(0) for h in base.heads]))
     rest, joints = np.array(rest), np.array(joints)
-    h = rest[:, :, 1].max(1) - rest[:, :, 1].min(1)
+    tall = rest[:, m["bounds"], 1]
+    h = tall.max(1) - tall.min(1)
     print("vertices", rest.shape[1], "triangles", len(m["tri"]), "heights", np.percentile(h, [0, 10, 50, 90, 100]).round(2))
     mean = rest.mean(0)
     u, s, vt = np.linalg.svd((rest - mean).reshape(len(rest), -1), full_matrices=False)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Permissive photographs -> OUT/pictures.npz: backgrounds, person crops with the teacher's keypoints, whole pictures with boxes.
 
-  prep_photos.py DATA OUT
+  prep_photos.py DATA OUT [PANORAMAS]
 
 DATA/photos holds the pictures and LIST.csv, DATA/models the teachers (teacher.py). Everything is stored as JPEG.
 """
@@ -28,7 +28,7 @@ def group(name):
     return re.sub(r"(_f\d+)?\.(jpg|png)$", "", re.sub(r"asl_gestures_\w+\.mkv", "asl", name))
 
 
-def jpeg(img, q=88):
+def jpeg(img, q=84):
     return np.frombuffer(cv2.imencode(".jpg", img, [cv2.IMWRITE_JPEG_QUALITY, q])[1].tobytes(), np.uint8)
 
 
@@ -88,7 +88,45 @@ def leaves(pictures, n, size=256):
     return out
 
 
-def main(data, folder):
+def panoramas(folder, per):
+    """Views into equirectangular HDR panoramas (`*.exr`, or npm's @pmndrs/assets `hdri/*.exr.js`: Poly Haven, CC0): real rooms and outdoors."""
+    import base64
+    import glob
+    import tempfile
+
+    import OpenEXR
+    size, out = 256, []
+    for path in sorted(glob.glob(os.path.join(folder, "*.exr*"))):
+        if path.endswith(".d.ts"):
+            continue
+        data = open(path, "rb").read()
+        if path.endswith(".js"):
+            data = base64.b64decode(data.split(b"base64,")[1].split(b"'")[0])
+        with tempfile.NamedTemporaryFile(suffix=".exr") as t:
+            t.write(data)
+            t.flush()
+            with OpenEXR.File(t.name) as f:
+                ch = f.channels()
+                p = ch["RGB"].pixels if "RGB" in ch else ch["RGBA"].pixels[..., :3] if "RGBA" in ch else np.stack([ch[c].pixels for c in "RGB"], -1)
+        p = np.clip(np.nan_to_num(np.asarray(p, np.float32), posinf=50), 0, 50)[..., ::-1]
+        h, w = p.shape[:2]
+        for _ in range(per):
+            yaw, pitch, fov = R.uniform(0, 2 * np.pi), R.normal(-0.05, 0.2), R.uniform(45, 95)
+            f = size / 2 / np.tan(np.radians(fov) / 2)
+            x, y = np.meshgrid(np.arange(size) + 0.5 - size / 2, np.arange(size) + 0.5 - size / 2)
+            d = np.stack([x, y, np.full_like(x, f)], -1)
+            d /= np.linalg.norm(d, axis=-1, keepdims=True)
+            c, s = np.cos(pitch), np.sin(pitch)
+            down, along = d[..., 1] * c - d[..., 2] * s, d[..., 1] * s + d[..., 2] * c
+            u = ((np.arctan2(d[..., 0], along) + yaw) / (2 * np.pi) + 0.5) % 1 * w
+            v = (np.arcsin(np.clip(down, -1, 1)) / np.pi + 0.5) * h
+            o = cv2.remap(np.ascontiguousarray(p), u.astype(np.float32), v.astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+            o = o * (R.uniform(0.2, 0.5) / max(float(np.median(o)), 1e-3) ** 0.9)
+            out.append(jpeg(np.clip((o / (1 + 0.4 * o)) ** (1 / 2.2) * 255, 0, 255).astype(np.uint8), 84))
+    return out
+
+
+def main(data, folder, hdri=None):
     tp, det = teacher.TinyPose(os.path.join(data, "models")), teacher.RtmDet(os.path.join(data, "models"))
     rows = [r["local"] for r in csv.DictReader(open(os.path.join(data, "photos", "LIST.csv"))) if r["local"]]
     size = {}
@@ -167,13 +205,16 @@ def main(data, folder):
                 back.append(jpeg(cv2.inpaint(small, mask, 6, cv2.INPAINT_TELEA)))
     scenes = [cv2.imdecode(b, 1) for b in back]
     shown = list(back)
-    back = back * 2 + leaves(scenes, 220)
+    views = panoramas(hdri, 14) if hdri else []
+    scenes_n = len(back) + len(views)
+    back = back + views + leaves(scenes, 110)
+    shown += views[::7]
     out = {}
     pack(out, "backgrounds", back)
     pack(out, "crops", crops)
     pack(out, "photos", photos)
     f = lambda a: np.array(a, np.float32)
-    out.update(crop_kp=f(ckp), crop_box=f(cbox).reshape(-1, 4), crop_w=f(cw), crop_train=f(ctrain), photo_box=f(pbox), photo_w=f(pw), photo_train=f(ptrain))
+    out.update(crop_kp=f(ckp), crop_box=f(cbox).reshape(-1, 4), crop_w=f(cw), crop_train=f(ctrain), photo_box=f(pbox), photo_w=f(pw), photo_train=f(ptrain), scenes=scenes_n)
     np.savez(os.path.join(folder, "pictures.npz"), **out)
     print("backgrounds", len(back), "crops", len(crops), "held out", int((f(ctrain) == 0).sum()), "photos", len(photos), "scenes", len(size), os.path.getsize(os.path.join(folder, "pictures.npz")))
     cv2.imwrite("/tmp/teacher.png", np.concatenate([np.concatenate((sheet + [sheet[0] * 0] * 20)[i:i + 16], 1) for i in range(0, len(sheet), 16)]))
@@ -183,4 +224,4 @@ def main(data, folder):
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:3])
+    main(*sys.argv[1:4])

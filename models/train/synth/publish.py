@@ -17,7 +17,8 @@ import torch
 import nets
 
 MODELS = os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
-DATA = ("synthetic people rendered from the MakeHuman base mesh (CC0) in poses from CMU mocap (mocap.cs.cmu.edu) and UI-PRMD (ODC-PDDL); "
+DATA = ("synthetic people rendered from MakeHuman's base mesh, clothes, hair and skins (CC0) in poses from CMU mocap (mocap.cs.cmu.edu) and "
+        "UI-PRMD (ODC-PDDL), before Poly Haven panoramas (CC0); "
         "233 permissively licensed photographs (CC BY 4.0, CC0, Apache-2.0, public domain) labelled by Apache-2.0 teachers "
         "(PP-TinyPose, RTMDet-nano); see the model card for attributions")
 # Pixels are 0..255; one mean and deviation for all channels, so that grey pictures need no special case.
@@ -54,7 +55,7 @@ scores = "scores"
 boxes = "boxes"
 distances = "strides"
 activation = "none"
-score_threshold = 0.3
+score_threshold = 0.25
 nms_iou = 0.5
 
 [error]
@@ -91,7 +92,7 @@ stride = 4
 refine = "dark"
 sigma = {sigma}
 activation = "none"
-score_threshold = 0.3
+score_threshold = 0.4
 
 [error]
 {errors}"""

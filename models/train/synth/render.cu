@@ -13,6 +13,7 @@
 #define EACH(i) long i = (long)blockIdx.x * blockDim.x + threadIdx.x; if (i >= n_) return;
 #define LAUNCH(name, n, ...) do { long n__ = (n); if (n__ > 0) name<<<(unsigned)((n__ + 127) / 128), 128, 0, (cudaStream_t)stream>>>(n__, __VA_ARGS__); } while (0)
 #define END_EACH
+#define return_ return
 DEV void zmin(unsigned long long* p, unsigned long long v) { if (v < *p) atomicMin(p, v); }
 DEV void imin(int* p, int v) { if (v < *(volatile int*)p) atomicMin(p, v); }
 DEV void imax(int* p, int v) { if (v > *(volatile int*)p) atomicMax(p, v); }
@@ -24,6 +25,7 @@ DEV unsigned asuint(float f) { return __float_as_uint(f); }
 #define KERNEL(name, ...) static void name(long n_, __VA_ARGS__)
 #define EACH(i) for (long i = 0; i < n_; i++) {
 #define END_EACH }
+#define return_ continue
 #define LAUNCH(name, n, ...) name((n), __VA_ARGS__)
 DEV void zmin(unsigned long long* p, unsigned long long v) { if (v < *p) *p = v; }
 DEV void imin(int* p, int v) { if (v < *p) *p = v; }
@@ -95,6 +97,21 @@ DEV V3 sample(const Atlas& a, int k, float u, float v, bool mirror) {
     return mix3(mix3(texel(a, k, ix, iy), texel(a, k, ix + 1, iy), x), mix3(texel(a, k, ix, iy + 1), texel(a, k, ix + 1, iy + 1), x), y);
 }
 
+struct V4 { float x, y, z, a; };
+DEV V4 sample4(const Atlas& t, int k, float u, float v) {
+    float x = clampf(fract(u) * t.w - 0.5f, 0, t.w - 1.001f), y = clampf(fract(v) * t.h - 0.5f, 0, t.h - 1.001f);
+    int ix = (int)x, iy = (int)y;
+    x -= ix; y -= iy;
+    float s[4] = {0, 0, 0, 0};
+    for (int c = 0; c < 4; c++) {
+        const uint8_t* p = t.px + 4 * (((long)k * t.h + iy + (c >> 1)) * t.w + ix + (c & 1));
+        float w = (c & 1 ? x : 1 - x) * (c >> 1 ? y : 1 - y) / 255.0f;
+        for (int j = 0; j < 4; j++) s[j] += w * p[j];
+    }
+    V4 r; r.x = s[0]; r.y = s[1]; r.z = s[2]; r.a = s[3];
+    return r;
+}
+
 // Albedo of a material at surface coordinates (u, v) in metres; w selects the slice of the noise.
 DEV V3 albedo(const float* m, const Atlas& tex, float u, float v, float w) {
     V3 a = col(m + M_R1), b = col(m + M_R2);
@@ -160,6 +177,14 @@ DEV int cover(const float* p, const float* a, int cls, const Face& f, float* sha
     return S_SKIN;
 }
 
+DEV bool wears(const float* p, int part) { return part == (int)p[P_SUIT] || part == (int)p[P_FOOTWEAR] || part == (int)p[P_WIG]; }
+DEV unsigned covered_by(const float* p) {
+    unsigned m = 0;
+    if (p[P_SUIT] > 0.5f) m |= 1u << ((int)p[P_SUIT] - 1);
+    if (p[P_FOOTWEAR] > 0.5f) m |= 1u << ((int)p[P_FOOTWEAR] - 1);
+    return m;
+}
+
 struct Mesh {
     const float* attr;        // [V, NA] rest position and limb coordinates
     const float* normal;      // [V, 3]
@@ -167,6 +192,8 @@ struct Mesh {
     const float* weight;      // [V, 4]
     const uint8_t* cls;       // [V]
     const int* tri;           // [T, 3]
+    const float* uv;          // [T, 3, 2] of the skin's or the garment's picture
+    const unsigned* hide;     // [V] bit g: garment g + 1 covers this vertex of the body
     int V, T, K;              // vertices, triangles, bones
     Face face;
 };
@@ -207,6 +234,7 @@ KERNEL(k_skin, Mesh mesh, const float* rest, const int* shape, const float* bone
     const float* n = mesh.normal + v * 3;
     float shade, off = 0;
     int cls = mesh.cls[v];
+    if (cls == C_NONE || (cls == C_WORN && !wears(p, (int)a[A_PART]))) return_;
     if (cls <= C_HEAD) {
         int m = cover(p, a, cls, mesh.face, &shade);
         if (m == S_TOP) off = p[P_OFFTOP];
@@ -236,7 +264,7 @@ KERNEL(k_skin, Mesh mesh, const float* rest, const int* shape, const float* bone
 }
 
 // ---- rasteriser -----------------------------------------------------------------------------------------------------------------------
-// Key in the z-buffer: depth (positive float bits) << 32 | prop << 31 | instance within the image << 16 | triangle.
+// Key in the z-buffer: depth (positive float bits) << 32 | prop << 31 | instance within the image << 24 | triangle.
 
 struct View { const float* proj; int W, H; };  // proj [B, 4]: px = ax X/Z + bx, py = ay Y/Z + by, in buffer pixels
 
@@ -247,7 +275,9 @@ DEV bool screen(const float* P, const float* pr, float* s) {
     return true;
 }
 
-DEV void fill(const float* a, const float* b, const float* c, unsigned low, unsigned long long* zb, int W, int H, int lane, int lanes) {
+// A picture with holes (hair): pixels where its coverage is below one half are not drawn.
+struct Cut { const Atlas* px; int k; const float* uv; };
+DEV void fill(const float* a, const float* b, const float* c, unsigned low, unsigned long long* zb, int W, int H, int lane, int lanes, const Cut* cut = nullptr) {
     float area = (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0]);
     if (fabsf(area) < 1e-9f) return;
     float x0 = fminf(a[0], fminf(b[0], c[0])), x1 = fmaxf(a[0], fmaxf(b[0], c[0])), y0 = fminf(a[1], fminf(b[1], c[1])), y1 = fmaxf(a[1], fmaxf(b[1], c[1]));
@@ -262,6 +292,10 @@ DEV void fill(const float* a, const float* b, const float* c, unsigned low, unsi
             float w2 = 1 - w0 - w1;
             if (w0 < 0 || w1 < 0 || w2 < 0) continue;
             float z = 1 / (w0 * za + w1 * zb_ + w2 * zc);
+            if (cut) {
+                float k0 = w0 * za * z, k1 = w1 * zb_ * z, k2 = w2 * zc * z;
+                if (sample4(*cut->px, cut->k, k0 * cut->uv[0] + k1 * cut->uv[2] + k2 * cut->uv[4], 1 - (k0 * cut->uv[1] + k1 * cut->uv[3] + k2 * cut->uv[5])).a < 0.5f) continue;
+            }
             zmin(zb + (long)y * W + x, ((unsigned long long)asuint(z) << 32) | low);
         }
 }
@@ -271,10 +305,11 @@ DEV bool worn(const float* p, const Mesh& m, int v) {
     int cls = m.cls[v];
     if (cls == C_SKIRT) return p[P_SKIRT] > 0.5f && m.attr[v * NA + A_LEG] < p[P_SKIRTLEN];
     if (cls == C_HAIR) return p[P_HAIRMESH] > 0.5f && m.face.ey - m.attr[v * NA + A_Y] < p[P_HAIRLEN];
-    return true;
+    if (cls == C_WORN) return wears(p, (int)m.attr[v * NA + A_PART]);
+    return !(m.hide[v] & covered_by(p));
 }
 
-KERNEL(k_people, Mesh mesh, View view, const float* pos, const float* person, const int* image, const int* local, unsigned long long* zb) {
+KERNEL(k_people, Mesh mesh, View view, Atlas ward, int wigs, const float* pos, const float* person, const int* image, const int* local, unsigned long long* zb) {
     EACH(t)
     int i = (int)(t / mesh.T), k = (int)(t % mesh.T);
     const int* tri = mesh.tri + k * 3;
@@ -283,7 +318,11 @@ KERNEL(k_people, Mesh mesh, View view, const float* pos, const float* person, co
         const float* P = pos + (long)i * mesh.V * 3;
         float s[9];
         if (screen(P + tri[0] * 3, pr, s) && screen(P + tri[1] * 3, pr, s + 3) && screen(P + tri[2] * 3, pr, s + 6))
-            fill(s, s + 3, s + 6, (unsigned)local[i] << 16 | (unsigned)k, zb + (long)image[i] * view.W * view.H, view.W, view.H, 0, 1);
+        {
+            int part = (int)mesh.attr[tri[0] * NA + A_PART];
+            Cut cut = {&ward, part - 1, mesh.uv + k * 6};
+            fill(s, s + 3, s + 6, (unsigned)local[i] << 24 | (unsigned)k, zb + (long)image[i] * view.W * view.H, view.W, view.H, 0, 1, part > wigs ? &cut : nullptr);
+        }
     }
     END_EACH
 }
@@ -298,7 +337,7 @@ KERNEL(k_props, Props p, View view, unsigned long long* zb) {
     const float* P = p.pos + (long)i * p.VP * 3;
     float s[9];
     if (tri[0] != tri[1] && screen(P + tri[0] * 3, pr, s) && screen(P + tri[1] * 3, pr, s + 3) && screen(P + tri[2] * 3, pr, s + 6))
-        fill(s, s + 3, s + 6, 0x80000000u | (unsigned)p.local[i] << 16 | (unsigned)k, zb + (long)p.image[i] * view.W * view.H, view.W, view.H, lane, 32);
+        fill(s, s + 3, s + 6, 0x80000000u | (unsigned)p.local[i] << 24 | (unsigned)k, zb + (long)p.image[i] * view.W * view.H, view.W, view.H, lane, 32);
     END_EACH
 }
 
@@ -338,7 +377,7 @@ DEV V3 backdrop(const float* im, const Atlas& tex, const Atlas& photo, float u, 
 struct Out { float* rgb; int* box; int* count; int W, H, SS; };  // rgb [B,3,H,W]; box [people, 4]; count [people]
 
 KERNEL(k_shade, Mesh mesh, Props props, View view, const float* pos, const float* nrm, const float* person, const int* first, const int* pfirst,
-       const float* images, const unsigned long long* zb, Atlas tex, Atlas photo, Out out) {
+       const float* images, const unsigned long long* zb, Atlas tex, Atlas photo, Atlas ward, int wigs, int garments, Out out) {
     EACH(t)
     int W = out.W, H = out.H, SS = out.SS;
     int b = (int)(t / (W * H)), y = (int)(t / W % H), x = (int)(t % W);
@@ -353,7 +392,7 @@ KERNEL(k_shade, Mesh mesh, Props props, View view, const float* pos, const float
         unsigned low = (unsigned)key;
         if (key >> 32 >= 0x7f000000u) { sum = add(sum, backdrop(im, tex, photo, (sx + 0.5f) / view.W, (sy + 0.5f) / view.H)); continue; }
         bool prop = low >> 31;
-        int inst = (low >> 16 & 0x7fff) + (prop ? pfirst[b] : first[b]), tr = low & 0xffff;
+        int inst = (low >> 24 & 0x7f) + (prop ? pfirst[b] : first[b]), tr = low & 0xffffff;
         const int* tri = prop ? props.tri + ((long)props.kind[inst] * props.TP + tr) * 3 : mesh.tri + tr * 3;
         const float* P = prop ? props.pos + (long)inst * props.VP * 3 : pos + (long)inst * mesh.V * 3;
         const float* pr = view.proj + b * 4;
@@ -390,7 +429,11 @@ KERNEL(k_shade, Mesh mesh, Props props, View view, const float* pos, const float
             n = norm(v3(q[0], q[1], q[2]));
             int cls = mesh.cls[tri[0]];
             float shade;
-            int slot = cover(p, a, cls, mesh.face, &shade);
+            const float* tuv = mesh.uv + tr * 6;
+            float tu = w[0] * tuv[0] + w[1] * tuv[2] + w[2] * tuv[4], tv = 1 - (w[0] * tuv[1] + w[1] * tuv[3] + w[2] * tuv[5]);
+            int part = cls == C_WORN ? (int)mesh.attr[tri[0] * NA + A_PART] : 0;
+            int slot = part > wigs ? S_HAIR : part == (int)p[P_FOOTWEAR] && part ? S_SHOES : part ? (a[A_LEG] < 0 ? S_TOP : S_BOTTOM) : cover(p, a, cls, mesh.face, &shade);
+            if (part) shade = 1;
             if (slot < 0) {  // eyeball: iris by distance from the eye's axis
                 float dx = fabsf(a[A_X]) - mesh.face.ex, dy = a[A_Y] - mesh.face.ey, d = sqrtf(dx * dx + dy * dy);
                 base = d < 0.0028f ? v3(0.02f, 0.02f, 0.02f) : d < 0.006f ? mul(v3(0.35f, 0.25f, 0.2f), p[P_IRIS]) : v3(0.75f, 0.72f, 0.7f);
@@ -405,7 +448,15 @@ KERNEL(k_shade, Mesh mesh, Props props, View view, const float* pos, const float
                 n = norm(v3(n.x + g * gx, n.y + g * gy, n.z + g * gz));
                 float v = cls == C_ARM ? -a[A_ARM] * 0.55f : a[A_Y], u = cls == C_TORSO ? a[A_X] : a[A_X] + a[A_Z];
                 base = albedo(m, tex, u, v, a[A_Z]);
-                if (slot == S_HAIR) base = mul(base, 0.7f + 0.6f * c0);
+                if (part > wigs) { V4 t = sample4(ward, part - 1, tu, tv); base = v3(base.x * t.x * 2.2f, base.y * t.y * 2.2f, base.z * t.z * 2.2f); }
+                else if (part) { V4 t = sample4(ward, part - 1, tu, tv); base = mix3(v3(t.x, t.y, t.z), mul(base, 2 * t.a), p[P_RECOLOUR]); }
+                else if (slot == S_SKIN && p[P_SKINTEX] >= 0) {
+                    V4 t = sample4(ward, garments + (int)p[P_SKINTEX], tu, tv);
+                    V3 d = col(m + M_R1);
+                    base = v3(t.x * d.x, t.y * d.y, t.z * d.z);
+                    if (shade < 0) shade = 1;
+                }
+                if (slot == S_HAIR && !part) base = mul(base, 0.7f + 0.6f * c0);
                 if (shade == 3) base = col(m + M_R2);
                 else if (shade < 0) base = mix3(base, v3(0.55f, 0.12f, 0.13f), -shade);
                 else base = mul(base, shade);
@@ -434,12 +485,12 @@ void pw_bones(void* stream, long n, const float* quats, const float* joints, con
 void pw_skin(void* stream, long n, const Mesh* mesh, const float* rest, const int* shape, const float* bones, const float* person, float* pos, float* nrm) {
     LAUNCH(k_skin, n * mesh->V, *mesh, rest, shape, bones, person, pos, nrm);
 }
-void pw_raster(void* stream, long n, long nprops, const Mesh* mesh, const Props* props, const View* view, const float* pos, const float* person, const int* image, const int* local, unsigned long long* zb) {
-    LAUNCH(k_people, n * mesh->T, *mesh, *view, pos, person, image, local, zb);
+void pw_raster(void* stream, long n, long nprops, const Mesh* mesh, const Props* props, const View* view, const Atlas* ward, int wigs, const float* pos, const float* person, const int* image, const int* local, unsigned long long* zb) {
+    LAUNCH(k_people, n * mesh->T, *mesh, *view, *ward, wigs, pos, person, image, local, zb);
     LAUNCH(k_props, nprops * props->TP * 32, *props, *view, zb);
 }
 void pw_shade(void* stream, long images_n, const Mesh* mesh, const Props* props, const View* view, const float* pos, const float* nrm, const float* person, const int* first, const int* pfirst,
-              const float* images, const unsigned long long* zb, const Atlas* tex, const Atlas* photo, const Out* out) {
-    LAUNCH(k_shade, images_n * out->W * out->H, *mesh, *props, *view, pos, nrm, person, first, pfirst, images, zb, *tex, *photo, *out);
+              const float* images, const unsigned long long* zb, const Atlas* tex, const Atlas* photo, const Atlas* ward, int wigs, int garments, const Out* out) {
+    LAUNCH(k_shade, images_n * out->W * out->H, *mesh, *props, *view, pos, nrm, person, first, pfirst, images, zb, *tex, *photo, *ward, wigs, garments, *out);
 }
 }

@@ -38,7 +38,7 @@ def struct(name, fields):
 
 
 P, I, LONG = ctypes.c_void_p, ctypes.c_int, ctypes.c_long
-Mesh = struct("Mesh", [(n, P) for n in ("attr", "normal", "bone", "weight", "cls", "tri")] + [("V", I), ("T", I), ("K", I), ("face", Face)])
+Mesh = struct("Mesh", [(n, P) for n in ("attr", "normal", "bone", "weight", "cls", "tri", "uv", "hide")] + [("V", I), ("T", I), ("K", I), ("face", Face)])
 View = struct("View", [("proj", P), ("W", I), ("H", I)])
 Props = struct("Props", [(n, P) for n in ("pos", "unit", "tri", "image", "local", "kind", "mat")] + [("VP", I), ("TP", I)])
 Atlas = struct("Atlas", [("px", P), ("n", I), ("h", I), ("w", I)])
@@ -100,21 +100,53 @@ class Synth:
         self.d = looks.Dice(self.device, seed)
         z = np.load(os.path.join(folder, "body.npz"))
         t = lambda a, dt=None: torch.as_tensor(np.ascontiguousarray(a), dtype=dt).to(self.device).contiguous()
-        self.m = {k: t(z[k]) for k in ("attr", "normal", "bone", "weight", "cls", "tri", "parent")}
+        self.m = {k: t(z[k]) for k in ("attr", "normal", "bone", "weight", "cls", "tri", "uv", "parent")}
+        self.m["hide"] = t(z["hide"].view(np.int32))
         self.V, self.Tn, self.K = len(z["attr"]), len(z["tri"]), len(z["parent"])
         self.face = Face(*[float(a) for a in z["face"]])
         basis = t(z["basis"]).float()
-        self.rest = (t(z["coef"]) @ basis + t(z["mean"]).reshape(1, -1)).view(-1, self.V, 3).contiguous()
+        rest = (t(z["coef"]) @ basis + t(z["mean"]).reshape(1, -1)).view(len(z["coef"]), -1, 3)
+        self.rest = self.dress(rest, z, t).contiguous()
         self.joints, self.poses = t(z["joints"]), t(z["poses"]).float().contiguous()
-        body = np.nonzero(z["cls"][:-17] <= L.CLASSES.index("head"))[0]
-        self.body = t(body[::7])  # enough to bound a person
+        self.body = t(z["bounds"][::7]).long()  # enough to bound a person
         unit, tri = prop_meshes()
         self.unit, self.ptri = t(unit), t(tri)
         self.load_pictures(os.path.join(folder, "pictures.npz"))
+        self.load_textures(os.path.join(folder, "textures.npz"))
+
+    def dress(self, rest, z, t):
+        """[shapes, base + 17, 3] -> with the garments' vertices in between: prep_body.py's `bound` for every shape."""
+        if "g_ref" not in z:
+            return rest
+        body, scale, part = rest[:, :-17], t(z["g_scale"]), t(z["g_part"]).long() - 1
+        k = torch.stack([(body[:, scale[:, x, 0].long(), x] - body[:, scale[:, x, 1].long(), x]).abs() / scale[:, x, 2] for x in range(3)], -1)  # [S, garments, 3]
+        g = t(z["g_d"])[None] * k[:, part]
+        ref, w = t(z["g_ref"]).long(), t(z["g_w"])
+        for c in range(3):
+            g += body[:, ref[:, c]] * w[None, :, c, None]
+        return torch.cat([body, g, rest[:, -17:]], 1)
+
+    def load_textures(self, path):
+        """Clothes', hair's and skins' pictures with coverage or brightness in alpha; counts of suits, shoes, hair."""
+        self.ward, self.suits, self.shoes, self.wigs, self.skins = None, 0, 0, 0, 0
+        if not os.path.exists(path) or int(self.m["attr"][:, L.ATTR.index("part")].max()) == 0:
+            return
+        from PIL import Image
+        import io
+        z = np.load(path)
+
+        def pictures(name, mode):
+            blob, off = z[name], z[name + "_off"]
+            return np.stack([np.asarray(Image.open(io.BytesIO(blob[a:b].tobytes())).convert(mode)) for a, b in zip(off[:-1], off[1:])])
+
+        self.ward = torch.from_numpy(np.concatenate([pictures("rgb", "RGB"), pictures("alpha", "L")[..., None]], 3)).to(self.device).contiguous()
+        self.suits, self.shoes, self.wigs = int(z["suits"]), int(z["shoes"]), int(z["hair"])
+        self.skins = len(self.ward) - self.suits - self.shoes - self.wigs
 
     def load_pictures(self, path):
         """Backgrounds (also used as prints), person crops with teachers' keypoints, whole photographs with teachers' boxes."""
         self.tex = self.crop_px = self.photo_px = None
+        self.real_scenes = 0
         if not os.path.exists(path):
             return
         from PIL import Image
@@ -127,6 +159,7 @@ class Synth:
             return torch.from_numpy(np.stack(out)).to(self.device).contiguous()
 
         t = lambda a: torch.as_tensor(z[a]).to(self.device)
+        self.real_scenes = int(z["scenes"])
         self.tex, self.crop_px, self.photo_px = stack("backgrounds"), stack("crops"), stack("photos")
         self.crop_kp, self.crop_box, self.crop_w, self.crop_train = t("crop_kp"), t("crop_box"), t("crop_w"), t("crop_train")
         self.photo_box, self.photo_w, self.photo_train = t("photo_box"), t("photo_w"), t("photo_train")
@@ -137,7 +170,7 @@ class Synth:
         return ctypes.c_void_p(torch.cuda.current_stream().cuda_stream) if self.cuda else None
 
     def mesh(self):
-        return Mesh(*[self.m[k].data_ptr() for k in ("attr", "normal", "bone", "weight", "cls", "tri")], self.V, self.Tn, self.K, self.face)
+        return Mesh(*[self.m[k].data_ptr() for k in ("attr", "normal", "bone", "weight", "cls", "tri", "uv", "hide")], self.V, self.Tn, self.K, self.face)
 
     def atlas(self, px):
         return Atlas(px.data_ptr(), *px.shape[:3]) if px is not None else Atlas(None, 0, 1, 1)
@@ -175,10 +208,13 @@ class Synth:
         out = Out(rgb.data_ptr(), box.data_ptr(), cnt.data_ptr(), W, H, SS)
         ptr = lambda t: ctypes.c_void_p(t.data_ptr())
         ref = ctypes.byref
-        mesh = self.mesh()
-        self.lib.pw_raster(self.stream(), LONG(len(image)), LONG(len(pimage)), ref(mesh), ref(pr), ref(view), ptr(pos), ptr(person), ptr(im32), ptr(local), ptr(zb))
+        mesh, ward = self.mesh(), self.atlas(self.ward)
+        wigs, garments = self.suits + self.shoes, self.suits + self.shoes + self.wigs
+        if self.ward is None:
+            wigs = garments = 1000
+        self.lib.pw_raster(self.stream(), LONG(len(image)), LONG(len(pimage)), ref(mesh), ref(pr), ref(view), ref(ward), I(wigs), ptr(pos), ptr(person), ptr(im32), ptr(local), ptr(zb))
         self.lib.pw_shade(self.stream(), LONG(B), ref(mesh), ref(pr), ref(view), ptr(pos), ptr(nrm), ptr(person), ptr(f32), ptr(pf32), ptr(rows), ptr(zb),
-                          ref(self.atlas(self.tex)), ref(self.atlas(photo)), ref(out))
+                          ref(self.atlas(self.tex)), ref(self.atlas(photo)), ref(ward), I(wigs), I(garments), ref(out))
         return rgb, zb, box, cnt
 
     # ---- composing ------------------------------------------------------------------------------------------------------------------
@@ -205,7 +241,7 @@ class Synth:
         n = B * count
         image = torch.arange(B, device=dev).repeat_interleave(count)
         kind = d.pick(n, [0.45, 0.2, 0.35])
-        role = d.pick(n, [0.52, 0.2, 0.13, 0.15])  # behind, beside, held, in front
+        role = d.pick(n, [0.56, 0.22, 0.13, 0.09])  # behind, beside, held, in front
         c = centre[image]
         size = torch.exp(d.n((n, 3), -1.2, 0.7))
         off = torch.zeros(n, 3, device=dev)
@@ -260,7 +296,7 @@ class Synth:
         place = torch.where(target[:, None], place, place + near)
         place[:, 2] = place[:, 2].clamp(min=0.8)
         place[:R, 2] = -5
-        person = looks.people(d, n, textures)
+        person = looks.people(d, n, textures, (self.suits, self.shoes, self.wigs, self.skins))
         shape, pose = d.index(n, len(self.rest)), d.index(n, len(self.poses))
         pos, nrm = self.skin(person, shape, pose, self.roots(cam[image], place))
         # The target's bounds in normalised image coordinates.
@@ -270,6 +306,8 @@ class Synth:
         size = hi - lo
         # The picture's frame around it, in units of the person's box: sometimes it cuts the person.
         margin = 0.02 - torch.log(d.u((B, 4), 1e-3, 1)) * torch.tensor([1.5, 0.6, 1.5, 0.4], device=dev)  # left, top, right, bottom
+        # Half of the people stand well inside their picture.
+        margin = torch.where(d.chance((B, 1), 0.5), margin + 3, margin)
         cut = d.chance(B, 0.45)
         limit = torch.tensor([0.45, 0.3, 0.45, 0.75], device=dev)
         which = d.chance((B, 4), 1.0) & (d.u((B, 4)) < torch.tensor([0.15, 0.08, 0.15, 0.8], device=dev))
@@ -283,7 +321,7 @@ class Synth:
         ext = ext * torch.exp(d.n((B, 1), 0, 0.13)).clamp(0.72, 1.4)
         s = W / ext[:, 0]
         proj = torch.stack([s, W / 2 - mid[:, 0] * s, s, H / 2 - mid[:, 1] * s], 1)
-        rows = looks.images(d, B, textures)
+        rows = looks.images(d, B, textures, self.real_scenes)
         o = mid - ext / 2
         rows[:, IM["fx0"]], rows[:, IM["fy0"]] = (f0[:, 0] - o[:, 0]) / ext[:, 0], (f0[:, 1] - o[:, 1]) / ext[:, 1]
         rows[:, IM["fx1"]], rows[:, IM["fy1"]] = (f1[:, 0] - o[:, 0]) / ext[:, 0], (f1[:, 1] - o[:, 1]) / ext[:, 1]
@@ -293,7 +331,7 @@ class Synth:
             self.paste(rows, proj, R, W, H)
             centre[:R] = torch.tensor([0.0, 0.0, 2.5], device=dev)
             lm = torch.cat([d.n((R, 17, 3), 0, 0.4) + centre[:R, None], lm[R:]])
-        props = self.props(B, 12, cam, centre, lm[:, 9:11], dist)
+        props = self.props(B, 9, cam, centre, lm[:, 9:11], dist)
         rgb, zb, _, count = self.draw(B, W, H, person, pos, nrm, image, props, proj, rows, self.crop_px)
         kp = torch.zeros(B, 17, 3, device=dev)
         zc = lm[..., 2].clamp(min=0.05)
@@ -383,10 +421,10 @@ class Synth:
         place[:, 0], place[:, 1], place[:, 2] = (u - fw / 2) / focal[image] * z, (v - fh / 2) / focal[image] * z, z
         gone = empty[image]
         place[gone, 2] = -5
-        person = looks.people(d, n, textures)
+        person = looks.people(d, n, textures, (self.suits, self.shoes, self.wigs, self.skins))
         pos, nrm = self.skin(person, d.index(n, len(self.rest)), d.index(n, len(self.poses)), self.roots(cam[image], place))
         proj = torch.stack([focal, shape[:, 0] * W / 2, focal, shape[:, 1] * H / 2], 1)
-        rows = looks.images(d, B, textures)
+        rows = looks.images(d, B, textures, self.real_scenes)
         rows[:, IM["fx1"]], rows[:, IM["fy1"]] = shape[:, 0], shape[:, 1]
         if R:
             rbox, rstate = self.paste_photo(rows, R, W, H)

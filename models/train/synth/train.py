@@ -3,8 +3,7 @@
 
   train.py keypoints|finder --data FOLDER --out FOLDER --seconds 300 [--resume CKPT] [--real 0.2] [--batch 512] [--device cuda:0]
 
-Stops by itself after --seconds; the learning rate follows a cosine over that time. Writes OUT/<net>.pt (EMA weights, f16), OUT/<net>.onnx,
-OUT/<net>.log and OUT/<net>_grid.jpg (the augmented input with its labels).
+Stops by itself after --seconds; the learning rate follows a cosine over that time. Writes OUT/<net>.pt (EMA weights, f16), OUT/<net>.log and OUT/<net>_grid.png (the augmented input with its labels).
 """
 import argparse
 import copy
@@ -145,10 +144,11 @@ def real_crops(s):
 
 def grid(path, x, draw, cols=8, n=32):
     import cv2
+    cols = min(cols, len(x))
     ims = (x[:n].clamp(0, 1) * 255).byte().permute(0, 2, 3, 1).cpu().numpy()[..., ::-1].copy()
     for i, im in enumerate(ims):
         draw(i, im)
-    cv2.imwrite(path, np.concatenate([np.concatenate(ims[i:i + cols], 1) for i in range(0, len(ims) - cols + 1, cols)]), [cv2.IMWRITE_JPEG_QUALITY, 80])
+    cv2.imwrite(path, np.concatenate([np.concatenate(ims[i:i + cols], 1) for i in range(0, len(ims) - cols + 1, cols)]))
 
 
 def draw_kp(kp, weight=None):
@@ -182,12 +182,13 @@ def main():
     a.add_argument("--render", type=int, default=512, help="pictures rendered at once")
     a.add_argument("--batch", type=int, default=256, help="pictures per optimiser step; must divide --render")
     a.add_argument("--repeat", type=int, default=2, help="uses of every rendered picture, each augmented and mirrored anew")
-    a.add_argument("--ce", type=float, default=0.0, help="weight of the cross-entropy term of the keypoint loss")
+    a.add_argument("--ce", type=float, default=0.05, help="weight of the cross-entropy term of the keypoint loss")
     a.add_argument("--lr", type=float, default=2.5e-3)
     a.add_argument("--device", default="cuda:0")
     a.add_argument("--seed", type=int, default=0)
     a.add_argument("--steps", type=int, default=10 ** 9)
     a.add_argument("--tag", default="")
+    a.add_argument("--elapsed", type=float, default=0, help="seconds already spent by a run that this one goes on with")
     a = a.parse_args()
     os.makedirs(a.out, exist_ok=True)
     name = os.path.join(a.out, a.net + a.tag)
@@ -197,7 +198,8 @@ def main():
         print(a.net, *t, flush=True)
         print(*t, file=log, flush=True)
 
-    t0 = time.time()
+    t0 = time.time() - a.elapsed
+    a.seconds += a.elapsed
     dev = torch.device(a.device)
     cuda = dev.type == "cuda"
     if cuda:
@@ -232,7 +234,8 @@ def main():
 
     def save(final=False):
         sd = {k: v.half() if v.is_floating_point() else v for k, v in ema.state_dict().items()}
-        torch.save({"ema": sd, "step": step, "args": vars(a)}, name + ".pt")
+        torch.save({"ema": sd, "step": step, "args": vars(a)}, name + ".tmp")
+        os.replace(name + ".tmp", name + ".pt")  # whole at any moment: somebody may carry it off
 
     def lr_at(f):
         return a.lr * min(1, (step + 1) / 200) * (0.5 + 0.5 * math.cos(math.pi * min(f, 1))) + 1e-6
@@ -261,7 +264,7 @@ def main():
                 use_labels = [t[order] for t in labels]
                 x, use_labels = mirror(d, x, use_labels) if a.net == "keypoints" else mirror_boxes(d, x, use_labels)
                 if step == 0:
-                    grid(name + "_grid.jpg", x, (draw_kp if a.net == "keypoints" else draw_box)(*use_labels[:2]), 8 if a.net == "keypoints" else 5, 32 if a.net == "keypoints" else 30)
+                    grid(name + "_grid.png", x, (draw_kp if a.net == "keypoints" else draw_box)(*use_labels[:2]), 8 if a.net == "keypoints" else 5, 32 if a.net == "keypoints" else 30)
             if timed:
                 spent[1] += clock() - ta
             ta = clock() if timed else 0.0
@@ -280,7 +283,7 @@ def main():
                 torch.nn.utils.clip_grad_norm_(net.parameters(), 2.0)
                 opt.step()
                 with torch.no_grad():
-                    torch._foreach_lerp_(ema_state, net_state, 1 - min(0.9985, 1 - 1 / (step / 4 + 2)))
+                    torch._foreach_lerp_(ema_state, net_state, 1 - min(0.999, 1 - 1 / (step / 4 + 2)))
                     run = loss.detach() if step == 0 else run + 0.02 * (loss.detach() - run)
                 step += 1
                 seen += a.batch
@@ -302,7 +305,6 @@ def main():
             say(f"step {step} t {time.time() - t0:.0f} lr {opt.param_groups[0]['lr']:.1e} loss {float(run):.4f} pictures/s {seen / (time.time() - begin):.0f} {msg}")
             save()
     save()
-    nets.export(ema, name + ".onnx", half=True)
     say("done", step, "steps", seen, "pictures", round(time.time() - t0, 1), "s")
 
 

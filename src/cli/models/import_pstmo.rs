@@ -27,8 +27,8 @@ const PACKAGE_MISSING: i32 = 3;
 #[derive(Args)]
 pub(super) struct ImportPstmo {
     /// Checkpoint of the reference P-STMO (PSTMOS_no_refine_….pth, from its authors)
-    #[arg(long, value_name = "FILE.pth", required = true)]
-    pstmo: Option<PathBuf>,
+    #[arg(long, value_name = "FILE.pth")]
+    pub(super) pstmo: Option<PathBuf>,
     /// Which keypoints it was trained on; told by the file's name, where that says it
     #[arg(long, value_enum)]
     input: Option<Input>,
@@ -37,7 +37,7 @@ pub(super) struct ImportPstmo {
     tds: Option<u32>,
     /// Its name among the models; the file's by default
     #[arg(long)]
-    name: Option<String>,
+    pub(super) name: Option<String>,
     /// The Python that has torch, onnx and numpy
     #[arg(long, value_name = "PROGRAM", default_value = "python3")]
     python: PathBuf,
