@@ -7,7 +7,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::camera::{Intrinsics, IntrinsicsError};
 use crate::capture::SourceOptions;
@@ -15,10 +15,11 @@ use crate::detect::topdown::TopDownSettings;
 use crate::lift::smooth::SmoothSettings;
 use crate::lift::{LiftSettings, Mount};
 use crate::pipeline::Geometry;
+use crate::record::{RecordError, RecordSettings};
 use crate::track::TrackSettings;
 
 /// A configuration as it is written in a file or on the command line.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Where frames come from.
@@ -35,12 +36,14 @@ pub struct Config {
     pub tracker: TrackSettings,
     /// Smoothing their joints over time.
     pub smooth: SmoothSettings,
+    /// What is seen and said, into files.
+    pub record: RecordSettings,
     /// Where poses go.
     pub publish: Vec<PublishConfig>,
 }
 
 /// `[source]`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SourceConfig {
     /// `demo:`, a file, a directory of pictures, `v4l2:/dev/...`.
@@ -54,7 +57,7 @@ pub struct SourceConfig {
 }
 
 /// `[camera]`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CameraConfig {
     /// Field of view along the picture's longer side, degrees, where there is no calibration.
@@ -66,7 +69,7 @@ pub struct CameraConfig {
 }
 
 /// `[models]`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ModelsConfig {
     /// A directory of models that go before the embedded ones.
@@ -80,7 +83,7 @@ pub struct ModelsConfig {
 }
 
 /// `[engine]`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct EngineConfig {
     /// `auto` (best effort, says what it chose), `tract` or `tensorrt` (strict).
@@ -88,7 +91,7 @@ pub struct EngineConfig {
 }
 
 /// One `[[publish]]`.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PublishConfig {
     /// Where to: `udp://host:port`, ...
@@ -133,6 +136,9 @@ pub enum ConfigError {
     /// The calibration cannot belong to a camera.
     #[error("[camera] {0}")]
     Intrinsics(#[from] IntrinsicsError),
+    /// The recorder cannot work so.
+    #[error("{0}")]
+    Record(#[from] RecordError),
 }
 
 /// What will be run: everything is present and within its range.
@@ -154,8 +160,12 @@ pub struct Plan {
     pub tracker: TrackSettings,
     /// Lifting them.
     pub lift: LiftSettings,
+    /// Recording.
+    pub record: RecordSettings,
     /// The publishers' URIs.
     pub publish: Vec<String>,
+    /// What was asked for, as TOML: a recording says how it was made.
+    pub written: String,
 }
 
 /// Field of view that is assumed, and said to be assumed, where nothing is known: a common webcam.
@@ -192,7 +202,10 @@ impl Config {
     /// # Errors
     /// Names the first setting that cannot hold.
     pub fn check(self) -> Result<Plan, ConfigError> {
-        let Config { source, camera, models, engine, detector, tracker, smooth, publish } = self;
+        // For the record only: what cannot be written down is no reason not to run.
+        let written = toml::to_string(&self).unwrap_or_default();
+        let Config { source, camera, models, engine, detector, tracker, smooth, record, publish } =
+            self;
         let uri = source.uri.ok_or(ConfigError::NoSource)?;
         within(
             "[source] rate",
@@ -229,6 +242,7 @@ impl Config {
         within("[smooth] min_cutoff_hz", Some(smooth.min_cutoff_hz), 0.01..=100.0, wanted)?;
         let wanted = "must be from 0 to 1000";
         within("[smooth] beta", Some(smooth.beta), 0.0..=1000.0, wanted)?;
+        record.check()?;
         let geometry = match camera.intrinsics {
             Some(intrinsics) => {
                 intrinsics.check()?;
@@ -250,7 +264,9 @@ impl Config {
             detector,
             tracker,
             lift: LiftSettings { mount: camera.mount, smooth },
+            record,
             publish: publish.into_iter().map(|p| p.uri).collect(),
+            written,
         })
     }
 }

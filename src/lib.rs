@@ -13,9 +13,10 @@
 //! | what can be asked | [`cli`] |
 //! | who runs | [`runtime`] (every thread and queue), [`service`] (signals), [`config`] |
 //! | what happens to a frame | [`pipeline`]: no threads, no I/O |
-//! | stages | [`capture`], [`detect`], [`track`], [`lift`], [`publish`] |
+//! | stages | [`capture`], [`detect`], [`track`], [`lift`], [`publish`], [`record`], [`export`] |
+//! | files | [`recording`]: MCAP |
 //! | machinery | [`engine`] (networks), [`wire`] (packets to bytes), [`decode`] (JPEG), [`figure`] (the demo's human), [`frame`] (pixels) |
-//! | ground | [`pose`], [`camera`], [`fault`], [`metrics`], [`skeleton`], [`time`], [`handoff`], [`stats`] |
+//! | ground | [`pose`], [`camera`], [`fault`], [`metrics`], [`rotations`], [`skeleton`], [`time`], [`handoff`], [`stats`] |
 //!
 //! Dependencies point strictly downward and the rooms of one row never import each other;
 //! `tests/layering.rs` reads the `use` lines and fails on any other arrow.
@@ -36,9 +37,13 @@ pub mod pipeline;
 
 pub mod capture;
 pub mod detect;
+pub mod export;
 pub mod lift;
 pub mod publish;
+pub mod record;
 pub mod track;
+
+pub mod recording;
 
 pub mod decode;
 pub mod engine;
@@ -52,6 +57,7 @@ pub mod fault;
 pub mod handoff;
 pub mod metrics;
 pub mod pose;
+pub mod rotations;
 pub mod skeleton;
 pub mod stats;
 pub mod time;

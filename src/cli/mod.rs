@@ -1,9 +1,13 @@
 //! What can be asked of posewire: one file per subcommand.
 
 mod demo;
+mod export;
 mod listen;
 mod logging;
 mod models;
+mod recorder;
+mod recover;
+mod replay;
 mod run;
 mod start;
 mod status;
@@ -32,6 +36,12 @@ enum Command {
     Demo(demo::Demo),
     /// Receive packets and print them
     Listen(listen::Listen),
+    /// Run a recording's frames through the present pipeline, and compare with what was recorded
+    Replay(replay::Replay),
+    /// Make a whole recording of one that was cut off
+    Recover(recover::Recover),
+    /// Turn a recording's poses into TRC, C3D, CSV or BVH
+    Export(export::Export),
     /// List the models that are known here
     Models(models::Models),
 }
@@ -61,6 +71,9 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(args),
         Command::Demo(args) => demo::demo(&args),
         Command::Listen(args) => listen::listen(&args),
+        Command::Replay(args) => replay::replay(&args),
+        Command::Recover(args) => recover::recover(&args),
+        Command::Export(args) => export::export(&args),
         Command::Models(args) => models::models(&args),
     };
     let exit = match done {
