@@ -108,7 +108,8 @@ fn parameters(track: &Track, data_start: usize) -> Vec<u8> {
             vec![
                 ("USED", Value::Short(0)),
                 ("GEN_SCALE", Value::Float(1.0)),
-                ("RATE", Value::Float(track.rate as f32)),
+                // Of nothing: the header has as many samples for each frame.
+                ("RATE", Value::Float(0.0)),
             ],
         ),
         ("FORCE_PLATFORM", "", vec![("USED", Value::Short(0))]),
