@@ -125,12 +125,8 @@ fn killed_while_recording_the_file_opens_and_lacks_at_most_the_last_second() {
 
         if round % 5 == 0 {
             let whole = dir.path().join("whole.mcap");
-            let (out, _) = succeeds(&[
-                "recover",
-                file.to_str().unwrap(),
-                "--out",
-                whole.to_str().unwrap(),
-            ]);
+            let (out, _) =
+                succeeds(&["recover", file.to_str().unwrap(), "--out", whole.to_str().unwrap()]);
             assert!(out.contains("the end was cut off"), "{out}");
             let (again, cut) = frames(&whole);
             assert!(!cut);
@@ -190,8 +186,7 @@ fn a_replay_of_exact_frames_gives_what_was_recorded_bit_for_bit() {
     let again = path("again.mcap");
     let run = ["run", "--source", &recording, "--models", &models, "--pitch", "0"];
     succeeds(&[&run[..], &["--record", &again, "--record-exact"]].concat());
-    let (before, after) =
-        (frames(Path::new(&recording)).0, frames(Path::new(&again)).0);
+    let (before, after) = (frames(Path::new(&recording)).0, frames(Path::new(&again)).0);
     assert_eq!(before.len(), 90);
     let what = |f: &FrameRecord| (f.sequence, f.captured_ns, f.format.clone(), f.picture);
     assert_eq!(
@@ -303,10 +298,8 @@ fn a_disk_that_fills_up_does_not_stop_poses_and_heals() {
     let dir = tempfile::tempdir().unwrap();
     let disk = dir.path().join("disk");
     fs::create_dir(&disk).unwrap();
-    let mount = Command::new("mount")
-        .args(["-t", "tmpfs", "-o", "size=3m", "tmpfs"])
-        .arg(&disk)
-        .output();
+    let mount =
+        Command::new("mount").args(["-t", "tmpfs", "-o", "size=3m", "tmpfs"]).arg(&disk).output();
     if !mount.as_ref().is_ok_and(|o| o.status.success()) {
         println!("skipped: no file system may be mounted here");
         return;

@@ -136,7 +136,7 @@ mod tests {
         use PixelFormat::*;
         // An orange of BT.601, limited range.
         let (r, g, b) = (200u8, 120, 60);
-        let (y, cb, cr) = (128u8, 91, 167);
+        let (y, cb, cr) = (134u8, 90, 167);
         let color = ColorSpace::default();
         for format in [Rgb8, Bgr8, Yuyv, Uyvy, Nv12, Nv21, I420, I422, I444] {
             let layout = ImageLayout::packed(34, 18, format, color);

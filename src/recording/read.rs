@@ -8,8 +8,7 @@ use std::io::{self, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use mcap::read::ChunkReader;
-use mcap::records::{ChunkHeader, MessageHeader, Metadata, Record, op};
+use mcap::records::{MessageHeader, Metadata, Record, op};
 use mcap::sans_io::linear_reader::{LinearReadEvent, LinearReader, LinearReaderOptions};
 use mcap::{Channel, McapError, Schema};
 
@@ -79,7 +78,6 @@ pub struct Reader<R> {
     /// What a chunk held and has not been given out yet, in reverse.
     waiting: Vec<Item>,
     at: u64,
-    begun: bool,
     ended: bool,
 }
 
@@ -96,7 +94,6 @@ impl<R: Read> Reader<R> {
             channels: BTreeMap::new(),
             waiting: Vec::new(),
             at: 0,
-            begun: false,
             ended: false,
         }
     }
@@ -137,11 +134,11 @@ impl<R: Read> Reader<R> {
                     self.ended = true;
                     return Ok(None);
                 }
-                Some(Err(McapError::UnexpectedEof)) if self.begun => {
+                Some(Err(McapError::UnexpectedEof)) if self.at >= mcap::MAGIC.len() as u64 => {
                     self.ended = true;
                     return Ok(Some(Item::Cut));
                 }
-                Some(Err(McapError::UnexpectedEof | McapError::BadMagic)) if !self.begun => {
+                Some(Err(McapError::UnexpectedEof | McapError::BadMagic)) => {
                     return Err(ReadError::NotMcap);
                 }
                 Some(Err(error)) => return Err(damaged(&error)),
@@ -162,7 +159,6 @@ impl<R: Read> Reader<R> {
                     self.at += read as u64;
                 }
                 LinearReadEvent::Record { opcode: op::CHUNK, data } => {
-                    self.begun = true;
                     match chunk(data) {
                         Ok(records) => {
                             for record in records {
@@ -177,7 +173,6 @@ impl<R: Read> Reader<R> {
                     return Ok(None);
                 }
                 LinearReadEvent::Record { opcode, data } => {
-                    self.begun = true;
                     // Nothing of the summary is needed: it repeats what was there.
                     if opcode == op::FOOTER {
                         self.ended = true;
@@ -235,20 +230,34 @@ impl<R: Read> Reader<R> {
 }
 
 /// What a chunk holds, if its CRC is right.
+///
+/// Read as a file of its own that holds nothing else: that reader keeps to a limit for every
+/// length that it is told, which the library's `ChunkReader` does not.
 fn chunk(data: &[u8]) -> Result<Vec<Record<'static>>, String> {
     guarded(|| {
-        let Record::Chunk { header, data } = mcap::parse_record(op::CHUNK, data)? else {
-            return Err(McapError::UnexpectedEoc);
-        };
-        if header.uncompressed_size > MAX_RECORD as u64 {
-            return Err(McapError::ChunkTooLarge(header.uncompressed_size));
+        let options = LinearReaderOptions::default()
+            .with_skip_start_magic(true)
+            .with_skip_end_magic(true)
+            .with_prevalidate_chunk_crcs(true)
+            .with_record_length_limit(MAX_RECORD);
+        let mut reader = LinearReader::new_with_options(options);
+        let mut head = [op::CHUNK, 0, 0, 0, 0, 0, 0, 0, 0];
+        head[1..].copy_from_slice(&(data.len() as u64).to_le_bytes());
+        let mut input = head.chain(data);
+        let mut records = Vec::new();
+        while let Some(event) = reader.next_event() {
+            match event? {
+                LinearReadEvent::ReadRequest(wanted) => {
+                    let read = input.read(reader.insert(wanted.clamp(1, 1 << 16)))?;
+                    reader.notify_read(read);
+                }
+                LinearReadEvent::Record { opcode, data } => {
+                    records.push(mcap::parse_record(opcode, data)?.into_owned());
+                }
+            }
         }
-        records(header, &data)
+        Ok(records)
     })
-}
-
-fn records(header: ChunkHeader, data: &[u8]) -> Result<Vec<Record<'static>>, McapError> {
-    ChunkReader::new(header, data)?.map(|r| r.map(Record::into_owned)).collect()
 }
 
 /// The library's answer, its panics among its errors: the file may be anybody's.

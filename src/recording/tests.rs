@@ -120,9 +120,11 @@ fn a_file_cut_off_anywhere_gives_every_entry_of_its_whole_chunks() {
 fn a_recovered_file_is_whole_and_says_the_same() {
     let entries = some_entries(60);
     let whole = file(&entries, 10);
-    let cut = &whole[..whole.len() * 2 / 3];
+    // In the middle of the fifth chunk.
+    let length = (0..whole.len()).find(|&l| read(&whole[..l]).entries.len() == 40).unwrap();
+    let cut = &whole[..length + 50];
     let before = read(cut);
-    assert!(before.cut && before.entries.len() < 60);
+    assert!(before.cut && before.entries.len() == 40);
     let (found, to) = recover(cut, Cursor::new(Vec::new())).unwrap();
     let bytes = to.into_inner();
     let after = read(&bytes);
@@ -170,9 +172,23 @@ fn a_chunk_that_says_to_be_huge_is_not_believed() {
     let found = read(&long);
     assert!(matches!(found.error, Some(ReadError::Damaged { .. })), "{:?}", found.error);
 
-    for (compression, payload) in [(&b"zstd"[..], &[0x28, 0xb5, 0x2f, 0xfd][..]), (b"", &[5; 40])] {
+    // A record of 4 TiB in a chunk of 40 bytes: as it is, and compressed (one raw block).
+    let mut record = vec![5u8];
+    record.extend_from_slice(&(1u64 << 42).to_le_bytes());
+    record.resize(40, 7);
+    let mut packed = vec![0x28, 0xb5, 0x2f, 0xfd, 0x20, 40, (40 << 3) as u8 | 1, 1, 0];
+    packed.extend_from_slice(&record);
+    for (compression, size, payload) in [
+        (&b"zstd"[..], 1u64 << 60, &[0x28, 0xb5, 0x2f, 0xfd][..]),
+        (b"", 1 << 60, &[5; 40]),
+        (b"", 40, &record),
+        (b"zstd", 40, &packed),
+        (b"zstd", 1 << 27, &packed),
+        (b"lz4", 40, &packed),
+        (b"rot13", 40, &packed),
+    ] {
         let mut chunk = vec![0; 16];
-        chunk.extend_from_slice(&(1u64 << 60).to_le_bytes());
+        chunk.extend_from_slice(&size.to_le_bytes());
         chunk.extend_from_slice(&0u32.to_le_bytes());
         chunk.extend_from_slice(&(compression.len() as u32).to_le_bytes());
         chunk.extend_from_slice(compression);
