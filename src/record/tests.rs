@@ -8,9 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::*;
-use crate::capture::replay::Replay;
-use crate::capture::{FrameSource, Next, SourceOptions};
-use crate::frame::{ColorSpace, PixelFormat, Timebase};
+use crate::frame::{PixelFormat, Timebase};
 use crate::recording::{Item, Reader};
 use crate::time::ManualClock;
 use crate::wire::samples;
@@ -366,66 +364,4 @@ fn a_new_fault_and_a_slow_pose_make_the_flight_recorder_write() {
     bench.recorder.status(&status);
     bench.recorder.status(&status);
     assert_eq!(bench.files().len(), 1);
-}
-
-#[test]
-fn a_recording_replays_the_frames_that_went_in_byte_for_byte() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("exact.mcap");
-    let settings = RecordSettings {
-        file: Some(path.clone()),
-        frames: Frames::Exact,
-        ..RecordSettings::default()
-    };
-    let clock = Arc::new(ManualClock::default());
-    let about = About { host: "bench".into(), ..About::default() };
-    let mut recorder =
-        Recorder::open(&settings, about, Lens::Fov(65.0), PoseOptions::default(), clock.clone())
-            .unwrap()
-            .unwrap();
-    let layout = ImageLayout::packed(8, 6, PixelFormat::Nv12, ColorSpace::default());
-    let pixels = |n: u64| (0..layout.byte_len() as u64).map(|i| (i * n) as u8).collect::<Vec<_>>();
-    for n in 1..=20u64 {
-        clock.set(Timestamp::from_nanos(n as i64 * 33 * MILLISECOND));
-        let mut poses = samples::frame(2);
-        poses.sequence = 2 * n;
-        let stamp = FrameStamp {
-            camera: 2,
-            sequence: 2 * n,
-            captured: clock.now(),
-            timebase: Timebase::Monotonic,
-            dequeued: clock.now(),
-        };
-        // The seventh came too fast.
-        let picture = if n == 7 { Picture::Dropped } else { Picture::Exact };
-        let pixels = if n == 7 { Vec::new() } else { pixels(n) };
-        recorder.take(Taken { stamp, layout: layout.clone(), picture, pixels, poses });
-        recorder.tick();
-    }
-    let done = recorder.finish();
-    assert_eq!((done.frames, done.pictures_dropped), (20, 1));
-
-    let options = SourceOptions { camera: 0, rate: None, realtime: false, repeat: true };
-    let mut source = Replay::open("exact.mcap", &path, &options).unwrap();
-    assert!(source.describe().summary.contains("bench"), "{}", source.describe().summary);
-    let mut next = || match source.next(Duration::from_secs(1)).unwrap() {
-        Next::Frame(frame) => frame,
-        _ => panic!("a frame is missing"),
-    };
-    let mut last = None;
-    for n in (1..=20u64).filter(|&n| n != 7) {
-        let frame = next();
-        assert_eq!((frame.camera, frame.sequence), (2, 2 * n));
-        assert_eq!(frame.captured.nanos(), n as i64 * 33 * MILLISECOND);
-        assert_eq!(frame.layout, layout);
-        let bytes: Vec<u8> = (0..2).flat_map(|p| frame.plane(p).to_vec()).collect();
-        assert_eq!(bytes, pixels(n));
-        last = Some((frame.sequence, frame.captured));
-    }
-    // Once more from the start: numbers and times go on.
-    let (sequence, captured) = last.unwrap();
-    let frame = next();
-    assert_eq!(frame.sequence, sequence + 1);
-    assert_eq!((frame.captured.nanos() - captured.nanos()), 33 * MILLISECOND);
-    assert_eq!(frame.plane(0), &pixels(1)[..48]);
 }
