@@ -17,6 +17,7 @@ use crate::lift::{LiftSettings, Mount};
 use crate::pipeline::Geometry;
 use crate::record::{RecordError, RecordSettings};
 use crate::track::TrackSettings;
+use crate::wire::ClockState;
 
 /// A configuration as it is written in a file or on the command line.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -38,8 +39,18 @@ pub struct Config {
     pub smooth: SmoothSettings,
     /// What is seen and said, into files.
     pub record: RecordSettings,
+    /// What this machine's time is worth.
+    pub clock: ClockConfig,
     /// Where poses go.
     pub publish: Vec<PublishConfig>,
+}
+
+/// `[clock]`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ClockConfig {
+    /// How the realtime clock is disciplined; not given or `unknown`: found out as far as can be.
+    pub state: ClockState,
 }
 
 /// `[source]`.
@@ -162,6 +173,8 @@ pub struct Plan {
     pub lift: LiftSettings,
     /// Recording.
     pub record: RecordSettings,
+    /// How the realtime clock is disciplined.
+    pub clock_state: ClockState,
     /// The publishers' URIs.
     pub publish: Vec<String>,
     /// What was asked for, as TOML: a recording says how it was made.
@@ -204,8 +217,18 @@ impl Config {
     pub fn check(self) -> Result<Plan, ConfigError> {
         // For the record only: what cannot be written down is no reason not to run.
         let written = toml::to_string(&self).unwrap_or_default();
-        let Config { source, camera, models, engine, detector, tracker, smooth, record, publish } =
-            self;
+        let Config {
+            source,
+            camera,
+            models,
+            engine,
+            detector,
+            tracker,
+            smooth,
+            clock,
+            record,
+            publish,
+        } = self;
         let uri = source.uri.ok_or(ConfigError::NoSource)?;
         within(
             "[source] rate",
@@ -265,6 +288,7 @@ impl Config {
             tracker,
             lift: LiftSettings { mount: camera.mount, smooth },
             record,
+            clock_state: clock.state,
             publish: publish.into_iter().map(|p| p.uri).collect(),
             written,
         })
@@ -306,6 +330,8 @@ mod tests {
             backend = "tract"
             [tracker]
             birth_frames = 3
+            [clock]
+            state = "ptp"
             [[publish]]
             uri = "udp://127.0.0.1:7777"
             [[publish]]
@@ -317,6 +343,7 @@ mod tests {
         .unwrap();
         assert_eq!(plan.options.rate, Some(60.0));
         assert_eq!(plan.publish.len(), 2);
+        assert_eq!(plan.clock_state, ClockState::Ptp);
         assert_eq!(plan.tracker.birth_frames, 3);
         assert_eq!(plan.tracker.lost_seconds, TrackSettings::default().lost_seconds);
         assert!(matches!(plan.geometry, Geometry::Calibrated(i) if i.fx == 500.0));

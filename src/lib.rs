@@ -16,7 +16,7 @@
 //! | stages | [`capture`], [`detect`], [`track`], [`lift`], [`publish`], [`record`], [`export`] |
 //! | files | [`recording`]: MCAP |
 //! | machinery | [`engine`] (networks), [`wire`] (packets to bytes), [`decode`] (JPEG), [`figure`] (the demo's human), [`frame`] (pixels) |
-//! | ground | [`pose`], [`camera`], [`fault`], [`metrics`], [`rotations`], [`skeleton`], [`time`], [`handoff`], [`stats`] |
+//! | ground | [`pose`], [`camera`], [`fault`], [`metrics`], [`rotations`], [`skeleton`], [`time`], [`handoff`], [`stats`], [`thermal`] |
 //!
 //! Dependencies point strictly downward and the rooms of one row never import each other;
 //! `tests/layering.rs` reads the `use` lines and fails on any other arrow.
@@ -60,4 +60,5 @@ pub mod pose;
 pub mod rotations;
 pub mod skeleton;
 pub mod stats;
+pub mod thermal;
 pub mod time;

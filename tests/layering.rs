@@ -21,7 +21,7 @@ const ROWS: &[&[&str]] = &[
     &["frame"],
     &["pose"],
     &["camera", "fault", "metrics", "rotations"],
-    &["skeleton", "time", "handoff", "stats"],
+    &["skeleton", "time", "handoff", "stats", "thermal"],
 ];
 
 /// The only files that may contain `unsafe` code.

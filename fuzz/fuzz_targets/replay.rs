@@ -5,7 +5,8 @@
 use std::io::Cursor;
 
 use libfuzzer_sys::fuzz_target;
-use posewire::recording::{FrameRecord, Item, Reader, Subject, compose, recover};
+use posewire_fuzz::recording::{FrameRecord, Item, Reader, Subject, compose, recover};
+use posewire_fuzz::wire;
 
 fuzz_target!(|data: &[u8]| {
     let mut reader = Reader::new(data);
@@ -22,7 +23,7 @@ fuzz_target!(|data: &[u8]| {
             }
             Subject::Image => drop(compose::picture(&entry.data, false)),
             Subject::RawImage => drop(compose::picture(&entry.data, true)),
-            Subject::Packet => drop(posewire::wire::decode(&entry.data)),
+            Subject::Packet => drop(wire::decode(&entry.data)),
             _ => {}
         }
     }

@@ -44,9 +44,10 @@ pub(super) fn open(
         Geometry::Calibrated(intrinsics) => Lens::Calibrated(intrinsics),
         Geometry::AssumedFov(degrees) => Lens::Fov(degrees),
     };
-    let recorder = Recorder::open(&plan.record, about, lens, options, clock)
+    let mut recorder = Recorder::open(&plan.record, about, lens, options, clock)
         .map_err(|e| Failure::config(&e))?;
-    if let Some(recorder) = &recorder {
+    if let Some(recorder) = &mut recorder {
+        recorder.clock_is(plan.clock_state);
         log::info!("{}", recorder.describe());
     }
     Ok(recorder)

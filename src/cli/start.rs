@@ -77,8 +77,8 @@ pub(super) fn prepare(
     let settings = PublishSettings {
         engine: EngineId::from_name(backend.name()),
         precision: PrecisionId::from_name("f32"),
+        clock_state: plan.clock_state,
         clock: clock.clone(),
-        ..PublishSettings::default()
     };
     let publishers = plan
         .publish

@@ -24,7 +24,7 @@ use crate::recording::{About, Entry, FrameRecord, Picture, Subject, Topic, compo
 use crate::time::{Clock, Timestamp};
 use crate::wire::json::Line;
 use crate::wire::{
-    FaultRecord, Header, MAX_MESSAGE, Message, PoseMessage, PoseOptions, Split, State,
+    ClockState, FaultRecord, Header, MAX_MESSAGE, Message, PoseMessage, PoseOptions, Split, State,
     StatusMessage, encode,
 };
 
@@ -84,6 +84,7 @@ pub struct Recorder {
     lens: Lens,
     options: PoseOptions,
     clock: Arc<dyn Clock>,
+    clock_state: ClockState,
     timeline: Timeline,
     session: u64,
     packet: u32,
@@ -149,6 +150,7 @@ impl Recorder {
             options: PoseOptions { keypoints: true, ..options },
             session: RandomState::new().hash_one(now),
             clock,
+            clock_state: ClockState::default(),
             timeline: Timeline::default(),
             packet: 0,
             statuses: 0,
@@ -157,6 +159,11 @@ impl Recorder {
             counts: Recorded::default(),
             known_faults: Vec::new(),
         }))
+    }
+
+    /// Says how this machine's realtime clock is disciplined, for the headers of packets.
+    pub fn clock_is(&mut self, state: ClockState) {
+        self.clock_state = state;
     }
 
     /// Where it writes to, for the log.
@@ -224,7 +231,7 @@ impl Recorder {
         let mut parts = Split::new(&message);
         let mut buffer = [0; MAX_MESSAGE];
         for _ in 0..parts.parts() {
-            let header = header(self.session, &mut self.packet, self.clock.as_ref());
+            let header = self.header();
             if let Ok(Some(datagram)) = parts.next(&header, &mut buffer) {
                 self.entries.push(entry(Subject::Packet, datagram.to_vec()));
             }
@@ -247,7 +254,7 @@ impl Recorder {
         self.options.degraded = matches!(status.state, State::Degraded | State::Failed);
         let time = self.timeline.newest(self.clock.as_ref());
         self.entries.clear();
-        let header = header(self.session, &mut self.packet, self.clock.as_ref());
+        let header = self.header();
         let message = Message::Status(status.clone());
         let mut buffer = [0; MAX_MESSAGE];
         let sequence = self.statuses;
@@ -271,6 +278,19 @@ impl Recorder {
         self.known_faults = names;
         if let Some(name) = new {
             self.trigger(&Trigger::Fault(name));
+        }
+    }
+
+    /// The header of the recorder's next datagram.
+    fn header(&mut self) -> Header {
+        let packet = self.packet;
+        self.packet = packet.wrapping_add(1);
+        Header {
+            session: self.session,
+            packet,
+            sent_us: self.clock.now().micros(),
+            realtime_offset_us: self.clock.realtime_offset_nanos().div_euclid(1_000),
+            clock: self.clock_state,
         }
     }
 
@@ -334,19 +354,6 @@ impl Recorder {
             self.counts.dumps = flight.dumps();
         }
         self.counts
-    }
-}
-
-/// The header of the recorder's next datagram.
-fn header(session: u64, packet: &mut u32, clock: &dyn Clock) -> Header {
-    let number = *packet;
-    *packet = number.wrapping_add(1);
-    Header {
-        session,
-        packet: number,
-        sent_us: clock.now().micros(),
-        realtime_offset_us: clock.realtime_offset_nanos().div_euclid(1_000),
-        ..Header::default()
     }
 }
 

@@ -348,3 +348,46 @@ proptest! {
         let _ = recover(&bytes[..], Cursor::new(Vec::new()));
     }
 }
+
+/// Where fuzzing begins (`fuzz/corpus/replay`). `POSEWIRE_REGENERATE=1` writes them anew.
+#[test]
+fn the_fuzzers_seeds_are_recordings_that_are_read() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/replay");
+    let options = crate::wire::PoseOptions { keypoints: true, ..Default::default() };
+    let packet = crate::wire::samples::datagrams(&crate::wire::samples::frame(1), &options);
+    let record = FrameRecord {
+        camera: 0,
+        sequence: 5,
+        captured_ns: 1,
+        media: true,
+        dequeued_ns: 2,
+        width: 4,
+        height: 2,
+        format: "mono8".into(),
+        bt709: false,
+        full_range: true,
+        picture: Picture::Exact,
+    };
+    let topic = |subject| Topic { subject, camera: 0 };
+    let entry = |subject, data| Entry { topic: topic(subject), sequence: 5, time: 9, data };
+    let layout = record.layout(8).unwrap();
+    let frame = entry(Subject::Frame, compose::frame_record(&record));
+    let seeds = [
+        ("packets", vec![frame.clone(), entry(Subject::Packet, packet[0].clone())]),
+        (
+            "raw",
+            vec![frame, entry(Subject::RawImage, compose::raw_image(0, 9, &layout, vec![7; 8]))],
+        ),
+    ];
+    for (name, entries) in seeds {
+        let path = folder.join(name);
+        let mut bytes = file(&entries, 1);
+        // The fuzzer takes no more; cut files are what there is to be read.
+        bytes.truncate(4096);
+        if std::env::var_os("POSEWIRE_REGENERATE").is_some() {
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::write(&path, &bytes).unwrap();
+        }
+        assert_eq!(read(&std::fs::read(&path).unwrap()).entries, entries, "{}", path.display());
+    }
+}
