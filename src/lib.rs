@@ -12,7 +12,7 @@
 //! |---|---|
 //! | what can be asked | [`cli`] |
 //! | who runs | [`runtime`] (every thread and queue), [`service`] (signals), [`config`] |
-//! | what happens to a frame | [`pipeline`]: no threads, no I/O |
+//! | what happens to a frame | [`pipeline`]: no threads, no I/O; [`eval`]: how good the poses are |
 //! | stages | [`capture`], [`detect`], [`track`], [`lift`], [`publish`], [`record`], [`export`] |
 //! | files | [`recording`]: MCAP |
 //! | machinery | [`engine`] (networks), [`wire`] (packets to bytes), [`decode`] (JPEG), [`figure`] (the demo's human), [`frame`] (pixels) |
@@ -33,6 +33,7 @@ pub mod config;
 pub mod runtime;
 pub mod service;
 
+pub mod eval;
 pub mod pipeline;
 
 pub mod capture;

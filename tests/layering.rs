@@ -14,7 +14,7 @@ const ROWS: &[&[&str]] = &[
     &["main"],
     &["cli"],
     &["runtime", "service", "config"],
-    &["pipeline"],
+    &["pipeline", "eval"],
     &["capture", "detect", "track", "lift", "publish", "record", "export"],
     &["recording"],
     &["engine", "wire", "decode", "figure"],

@@ -1,6 +1,7 @@
 //! What can be asked of posewire: one file per subcommand.
 
 mod demo;
+mod eval;
 mod export;
 mod listen;
 mod logging;
@@ -36,13 +37,15 @@ enum Command {
     Demo(demo::Demo),
     /// Receive packets and print them
     Listen(listen::Listen),
+    /// Measure a lifter on data of known truth
+    Eval(Box<eval::Eval>),
     /// Run a recording's frames through the present pipeline, and compare with what was recorded
     Replay(replay::Replay),
     /// Make a whole recording of one that was cut off
     Recover(recover::Recover),
     /// Turn a recording's poses into TRC, C3D, CSV or BVH
     Export(export::Export),
-    /// List the models that are known here
+    /// List the models that are known here, or add one
     Models(models::Models),
 }
 
@@ -71,6 +74,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(args),
         Command::Demo(args) => demo::demo(&args),
         Command::Listen(args) => listen::listen(&args),
+        Command::Eval(args) => eval::eval(&args),
         Command::Replay(args) => replay::replay(&args),
         Command::Recover(args) => recover::recover(&args),
         Command::Export(args) => export::export(&args),

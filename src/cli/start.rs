@@ -9,7 +9,7 @@ use crate::detect::topdown::TopDown;
 use crate::engine::catalog::Catalog;
 use crate::engine::spec::hex;
 use crate::engine::{self, Backend, ModelKind, Precision};
-use crate::lift::Lifter;
+use crate::lift;
 use crate::pipeline::Pipeline;
 use crate::publish::{self, PublishSettings, Publisher};
 use crate::recording::{About, ModelNote};
@@ -66,7 +66,7 @@ pub(super) fn prepare(
     let model = catalog
         .pick(ModelKind::Lifter, plan.models.lifter.as_deref())
         .map_err(|e| Failure::config(&e))?;
-    let lifter = Lifter::new(backend, &model, Precision::F32, &plan.lift)
+    let lifter = lift::open(backend, &model, Precision::F32, &plan.lift, detector.skeleton())
         .map_err(|e| Failure::config(&e))?;
     let clock: Arc<dyn Clock> = Arc::new(MonotonicClock);
     let id =

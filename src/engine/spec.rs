@@ -112,7 +112,7 @@ pub struct KeypointsSpec {
 pub struct LifterSpec {
     /// Slots in a window.
     pub frames: usize,
-    /// Values per joint and slot: x, y, confidence.
+    /// Values per joint and slot: x, y and, but for [`Normalisation::Screen`], confidence.
     pub features: usize,
     /// Values in the second input `context`; 0 if there is none.
     pub context: usize,
@@ -135,6 +135,9 @@ pub enum Normalisation {
     /// Rays turned into a virtual camera that looks at the person, divided by the person's
     /// apparent size (`models/train/lifter/INPUT.md`).
     VirtualCamera,
+    /// The reference P-STMO's: x / w * 2 - 1, y / w * 2 - h / w of the pixel in a picture of w by
+    /// h, two values per joint, and the window's slots from the OLDEST to the newest.
+    Screen,
 }
 
 /// Order of a tensor's colour channels.

@@ -3,11 +3,19 @@
 //! A [`Lifter`] keeps a [`window::Window`] per tracked person, aims a
 //! [`virtual_camera::VirtualCamera`] at it and runs the network. Its output frame is the camera's:
 //! x right, y down, z forward, metres, relative to the pelvis.
+//!
+//! [`open`] chooses: checkpoints of the reference P-STMO, which see whole windows in screen
+//! coordinates, are run by [`reference::ReferenceLifter`]. [`Lift`] is what both do.
 
 mod golden;
+pub mod h36m_input;
+mod open;
+pub mod reference;
 pub mod smooth;
 pub mod virtual_camera;
 pub mod window;
+
+pub use open::{Lift, open};
 
 use arrayvec::ArrayVec;
 use serde::{Deserialize, Serialize};

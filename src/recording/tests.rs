@@ -100,7 +100,7 @@ fn a_file_cut_off_anywhere_gives_every_entry_of_its_whole_chunks() {
     let all = read(&whole);
     assert_eq!((all.entries.len(), all.cut, all.skipped), (60, false, 0));
     let mut last = 0;
-    for length in 0..whole.len() {
+    for length in (0..whole.len()).step_by(3) {
         let part = read(&whole[..length]);
         if length < 8 {
             assert!(matches!(part.error, Some(ReadError::NotMcap)), "{length} bytes");

@@ -1,29 +1,6 @@
-//! How far poses are from the truth: the measures that the field reports.
+//! The best similarity between two sets of points.
 
-/// A point or joint, metres.
-type V3 = [f64; 3];
-
-/// Mean per-joint position error, in the unit of its inputs, after the joint `root` of both has
-/// been moved to the origin ("protocol 1"). `None` if the poses differ in length, are empty, or
-/// lack the joint.
-pub fn mpjpe(predicted: &[V3], truth: &[V3], root: usize) -> Option<f64> {
-    let (p0, t0) = (*predicted.get(root)?, *truth.get(root)?);
-    if predicted.len() != truth.len() {
-        return None;
-    }
-    let sum: f64 =
-        predicted.iter().zip(truth).map(|(p, t)| distance(sub(*p, p0), sub(*t, t0))).sum();
-    Some(sum / truth.len() as f64)
-}
-
-/// Mean per-joint position error after the best similarity (turn, scale and shift, no mirroring)
-/// in the least-squares sense has been applied to `predicted` ("protocol 2", P-MPJPE). `None` if
-/// the poses differ in length or have fewer than three points, or if all of `predicted` coincide.
-pub fn p_mpjpe(predicted: &[V3], truth: &[V3]) -> Option<f64> {
-    let fit = Similarity::between(predicted, truth)?;
-    let sum: f64 = predicted.iter().zip(truth).map(|(p, t)| distance(fit.apply(*p), *t)).sum();
-    Some(sum / truth.len() as f64)
-}
+use super::{V3, mean, sub};
 
 /// A turn, a scale and a shift: x ↦ scale · rotation · x + shift.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -95,19 +72,6 @@ impl Similarity {
     }
 }
 
-fn sub(a: V3, b: V3) -> V3 {
-    [a[0] - b[0], a[1] - b[1], a[2] - b[2]]
-}
-
-fn distance(a: V3, b: V3) -> f64 {
-    sub(a, b).iter().map(|x| x * x).sum::<f64>().sqrt()
-}
-
-fn mean(points: &[V3]) -> V3 {
-    let n = points.len() as f64;
-    std::array::from_fn(|i| points.iter().map(|p| p[i]).sum::<f64>() / n)
-}
-
 fn turn(r: &[V3; 3], p: V3) -> V3 {
     std::array::from_fn(|i| r[i][0] * p[0] + r[i][1] * p[1] + r[i][2] * p[2])
 }
@@ -167,6 +131,7 @@ fn first_eigenvector(mut a: [[f64; 4]; 4]) -> [f64; 4] {
 
 #[cfg(test)]
 mod tests {
+    use super::super::p_mpjpe;
     use super::*;
 
     const POINTS: [V3; 5] =
@@ -227,26 +192,5 @@ mod tests {
         let fit = Similarity::between(&square, &stretched).unwrap();
         assert!((fit.scale - 2.0).abs() < 1e-12);
         assert!((p_mpjpe(&square, &stretched).unwrap() - 2f64.sqrt()).abs() < 1e-12);
-    }
-
-    #[test]
-    fn mpjpe_ignores_where_the_root_is_and_counts_the_rest() {
-        let shifted = POINTS.map(|p| [p[0] + 7.0, p[1] - 1.0, p[2] + 0.5]);
-        assert!(mpjpe(&shifted, &POINTS, 0).unwrap() < 1e-12);
-        let mut off = POINTS;
-        off[4][2] += 0.5;
-        assert!((mpjpe(&off, &POINTS, 0).unwrap() - 0.1).abs() < 1e-12, "0.5 over five joints");
-        // Wrong at the root: wrong everywhere else.
-        let mut off = POINTS;
-        off[0][0] += 0.5;
-        assert!((mpjpe(&off, &POINTS, 0).unwrap() - 0.4).abs() < 1e-12);
-    }
-
-    #[test]
-    fn poses_that_cannot_be_compared_have_no_error() {
-        assert_eq!(mpjpe(&POINTS[..4], &POINTS, 0), None);
-        assert_eq!(mpjpe(&[], &[], 0), None);
-        assert_eq!(p_mpjpe(&POINTS[..2], &POINTS[..2]), None);
-        assert_eq!(p_mpjpe(&[[1.0; 3]; 5], &POINTS), None, "all points coincide");
     }
 }
