@@ -74,6 +74,9 @@ enum Value<'a> {
     Texts(&'a [&'a str]),
 }
 
+/// Name, description, parameters.
+type Group<'a> = (&'a str, &'a str, Vec<(&'a str, Value<'a>)>);
+
 fn parameters(track: &Track, data_start: usize) -> Vec<u8> {
     let names = Skeleton::Human36m17.joint_names();
     let count = track.frames.len();
@@ -85,7 +88,7 @@ fn parameters(track: &Track, data_start: usize) -> Vec<u8> {
     } else {
         "y up, origin: pelvis (its place is not known)"
     };
-    let groups: [(&str, &str, Vec<(&str, Value<'_>)>); 5] = [
+    let groups: [Group<'_>; 5] = [
         (
             "POINT",
             axes,

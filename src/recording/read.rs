@@ -46,7 +46,6 @@ pub struct Stored {
 
 /// What a file holds, piece by piece.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "moved once a message")]
 pub enum Item {
     /// How the recording was made.
     About(About),
