@@ -7,7 +7,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::camera::{Intrinsics, IntrinsicsError};
 use crate::capture::SourceOptions;
@@ -16,11 +16,12 @@ use crate::geodetic::Geodetic;
 use crate::lift::smooth::SmoothSettings;
 use crate::lift::{LiftSettings, Mount};
 use crate::pipeline::Geometry;
+use crate::record::{RecordError, RecordSettings};
 use crate::track::TrackSettings;
 use crate::wire::ClockState;
 
 /// A configuration as it is written in a file or on the command line.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Where frames come from.
@@ -37,6 +38,8 @@ pub struct Config {
     pub tracker: TrackSettings,
     /// Smoothing their joints over time.
     pub smooth: SmoothSettings,
+    /// What is seen and said, into files.
+    pub record: RecordSettings,
     /// What this machine's time is worth.
     pub clock: ClockConfig,
     /// Where poses go.
@@ -44,7 +47,7 @@ pub struct Config {
 }
 
 /// `[clock]`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ClockConfig {
     /// How the realtime clock is disciplined; not given or `unknown`: found out as far as can be.
@@ -52,7 +55,7 @@ pub struct ClockConfig {
 }
 
 /// `[source]`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SourceConfig {
     /// `demo:`, a file, a directory of pictures, `v4l2:/dev/...`.
@@ -66,7 +69,7 @@ pub struct SourceConfig {
 }
 
 /// `[camera]`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CameraConfig {
     /// Field of view along the picture's longer side, degrees, where there is no calibration.
@@ -80,7 +83,7 @@ pub struct CameraConfig {
 }
 
 /// `[models]`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ModelsConfig {
     /// A directory of models that go before the embedded ones.
@@ -94,7 +97,7 @@ pub struct ModelsConfig {
 }
 
 /// `[engine]`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct EngineConfig {
     /// `auto` (best effort, says what it chose), `tract` or `tensorrt` (strict).
@@ -102,7 +105,7 @@ pub struct EngineConfig {
 }
 
 /// One `[[publish]]`.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PublishConfig {
     /// Where to: `udp://host:port`, ...
@@ -147,6 +150,9 @@ pub enum ConfigError {
     /// The calibration cannot belong to a camera.
     #[error("[camera] {0}")]
     Intrinsics(#[from] IntrinsicsError),
+    /// The recorder cannot work so.
+    #[error("{0}")]
+    Record(#[from] RecordError),
 }
 
 /// What will be run: everything is present and within its range.
@@ -168,12 +174,16 @@ pub struct Plan {
     pub tracker: TrackSettings,
     /// Lifting them.
     pub lift: LiftSettings,
+    /// Recording.
+    pub record: RecordSettings,
     /// How the realtime clock is disciplined.
     pub clock_state: ClockState,
     /// The publishers' URIs.
     pub publish: Vec<String>,
     /// Where on the earth the camera stands.
     pub geodetic: Option<Geodetic>,
+    /// What was asked for, as TOML: a recording says how it was made.
+    pub written: String,
 }
 
 /// Field of view that is assumed, and said to be assumed, where nothing is known: a common webcam.
@@ -210,8 +220,20 @@ impl Config {
     /// # Errors
     /// Names the first setting that cannot hold.
     pub fn check(self) -> Result<Plan, ConfigError> {
-        let Config { source, camera, models, engine, detector, tracker, smooth, clock, publish } =
-            self;
+        // For the record only: what cannot be written down is no reason not to run.
+        let written = toml::to_string(&self).unwrap_or_default();
+        let Config {
+            source,
+            camera,
+            models,
+            engine,
+            detector,
+            tracker,
+            smooth,
+            clock,
+            record,
+            publish,
+        } = self;
         let uri = source.uri.ok_or(ConfigError::NoSource)?;
         within(
             "[source] rate",
@@ -279,6 +301,7 @@ impl Config {
         within("[smooth] min_cutoff_hz", Some(smooth.min_cutoff_hz), 0.01..=100.0, wanted)?;
         let wanted = "must be from 0 to 1000";
         within("[smooth] beta", Some(smooth.beta), 0.0..=1000.0, wanted)?;
+        record.check()?;
         let geometry = match camera.intrinsics {
             Some(intrinsics) => {
                 intrinsics.check()?;
@@ -300,9 +323,11 @@ impl Config {
             detector,
             tracker,
             lift: LiftSettings { mount: camera.mount, smooth },
+            record,
             clock_state: clock.state,
             publish: publish.into_iter().map(|p| p.uri).collect(),
             geodetic: camera.geodetic,
+            written,
         })
     }
 }

@@ -13,7 +13,8 @@
 //! | what can be asked | [`cli`] |
 //! | who runs | [`runtime`] (every thread and queue), [`service`] (signals), [`config`] |
 //! | what happens to a frame | [`pipeline`]: no threads, no I/O; [`eval`]: how good the poses are |
-//! | stages | [`capture`], [`detect`], [`track`], [`lift`], [`publish`] |
+//! | stages | [`capture`], [`detect`], [`track`], [`lift`], [`publish`], [`record`], [`export`] |
+//! | files | [`recording`]: MCAP |
 //! | machinery | [`engine`] (networks), [`wire`] (packets to bytes), [`decode`] (JPEG), [`download`] (HTTP), [`figure`] (the demo's human), [`frame`] (pixels) |
 //! | ground | [`pose`], [`camera`], [`fault`], [`geodetic`], [`metrics`], [`rotations`], [`skeleton`], [`time`], [`handoff`], [`stats`], [`thermal`] |
 //!
@@ -37,9 +38,13 @@ pub mod pipeline;
 
 pub mod capture;
 pub mod detect;
+pub mod export;
 pub mod lift;
 pub mod publish;
+pub mod record;
 pub mod track;
+
+pub mod recording;
 
 pub mod decode;
 pub mod download;

@@ -5,12 +5,16 @@
 //!    ▲────────── Lease (the buffer goes home) ────────────────┘
 //! ```
 //!
+//! The recorder has a thread and a way of its own: `record`.
+//!
 //! The calling thread supervises: it hears of endings and faults through one channel and calls
 //! the watcher. Shutdown flows with the data: capture stops and closes the mailbox, perception
 //! drains it and closes the rings, publishers finish and end.
 
+mod record;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -20,10 +24,11 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use crate::capture::{CaptureError, FrameSource, Next, SourceInfo};
 use crate::fault::{Chain, Exit, Fault, RateLimit, Severity, panic_words};
 use crate::frame::Frame;
-use crate::handoff::{Latest, Put, Ring, Stop, Taken};
+use crate::handoff::{Latest, Put, Request, Ring, Stop, Taken};
 use crate::pipeline::Pipeline;
 use crate::pose::PoseFrame;
 use crate::publish::{PublishError, Publisher};
+use crate::record::Recorder;
 use crate::stats::{Counts, Stats, add};
 use crate::thermal::Thermometer;
 use crate::time::{Clock, Timestamp};
@@ -58,6 +63,10 @@ pub struct Job {
     pub pipeline: Pipeline,
     /// Where poses go.
     pub publishers: Vec<Box<dyn Publisher>>,
+    /// What is seen and said, into files.
+    pub recorder: Option<Recorder>,
+    /// Asks the flight recorder to write; a signal handler raises it.
+    pub dump: Request,
     /// The present.
     pub clock: Arc<dyn Clock>,
 }
@@ -124,6 +133,13 @@ struct Shared {
     /// Counts the changes of `source` and `targets`: targets are told of one at once.
     changes: Arc<AtomicU64>,
     begun: Timestamp,
+    /// What is wrong with the recorder, if anything.
+    recorder: Arc<Mutex<Option<FaultRecord>>>,
+    /// Frames must not wait: see [`SourceInfo::live`].
+    live: Arc<AtomicBool>,
+    /// A stage failed for good.
+    failed: Stop,
+    dump: Request,
     thermometer: Arc<Thermometer>,
 }
 
@@ -140,6 +156,8 @@ pub fn run(
 ) -> Result<(), RunError> {
     let (events, heard) = crossbeam_channel::unbounded();
     let publisher_count = job.publishers.len();
+    // The recorder finishes like a publisher.
+    let consumers = publisher_count + usize::from(job.recorder.is_some());
     let shared = Shared {
         frames: Arc::new(Latest::new()),
         rings: (0..publisher_count).map(|_| Ring::new(RING_CAPACITY)).collect(),
@@ -152,6 +170,10 @@ pub fn run(
         source: Arc::default(),
         targets: (0..publisher_count).map(|_| Mutex::default()).collect(),
         changes: Arc::default(),
+        recorder: Arc::default(),
+        live: Arc::default(),
+        failed: Stop::new(),
+        dump: job.dump,
     };
 
     let mut threads = Vec::new();
@@ -172,8 +194,16 @@ pub fn run(
         let body = move |s: &Shared| publish(s, index, publisher);
         started = started.and(spawn(format!("{PUBLISH}{index}"), Box::new(body)));
     }
+    let mut intake = None;
+    if let Some(recorder) = job.recorder {
+        let (into, out) = record::way(&recorder);
+        intake = Some(into);
+        let body = move |s: &Shared| record::record(s, recorder, &out);
+        started = started.and(spawn(RECORDER.into(), Box::new(body)));
+    }
     let (pipeline, open) = (job.pipeline, job.open);
-    started = started.and(spawn(PERCEPTION.into(), Box::new(move |s| perceive(s, pipeline))));
+    let body = move |s: &Shared| perceive(s, pipeline, intake);
+    started = started.and(spawn(PERCEPTION.into(), Box::new(body)));
     started = started.and(spawn(CAPTURE.into(), Box::new(move |s| capture(s, open))));
     if let Err(error) = started {
         // Those that do run must not wait for one that does not.
@@ -183,7 +213,7 @@ pub fn run(
         return Err(RunError::Thread(error));
     }
 
-    let ended = supervise(&heard, publisher_count, &mut watch);
+    let ended = supervise(&heard, consumers, &mut watch);
     if ended.all_done {
         for handle in threads {
             // A panic has been turned into an event inside of the thread.
@@ -199,10 +229,12 @@ pub fn run(
 const CAPTURE: &str = "capture";
 const PERCEPTION: &str = "perception";
 const PUBLISH: &str = "publish-";
+const RECORDER: &str = "record";
 
 impl Shared {
     /// Ends the run because of `message`.
     fn fail(&self, message: String, exit: Exit) {
+        self.failed.raise();
         // The receiver lives as long as the run.
         let _ = self.events.send(Event::Failed(message, exit));
         self.stop.raise();
@@ -259,6 +291,15 @@ impl Shared {
         }
     }
 
+    /// Notes how the recorder is.
+    fn recorder_is(&self, how: Option<&FaultRecord>) {
+        let mut now = self.recorder.lock().unwrap_or_else(PoisonError::into_inner);
+        if now.is_some() != how.is_some() {
+            self.changes.fetch_add(1, Ordering::Release);
+        }
+        *now = how.cloned();
+    }
+
     /// How the sender is, with rates since `before`, `seconds` ago.
     fn status(&self, before: &Counts, seconds: f64) -> StatusMessage {
         let now = self.stats.counters.read();
@@ -271,6 +312,7 @@ impl Shared {
             Some(Ok(())) => (State::Running, None),
             Some(Err(fault)) => (State::Degraded, Some(fault.clone())),
         };
+        let recorder = self.recorder.lock().unwrap_or_else(PoisonError::into_inner).clone();
         // A target that is away makes the poses no worse: the state does not follow.
         let targets = self.targets.iter().filter_map(|target| {
             let target = target.lock().unwrap_or_else(PoisonError::into_inner);
@@ -288,7 +330,8 @@ impl Shared {
             frames_missed: now.frames_missed,
             frames_bad: now.frames_bad,
             temperature_decicelsius: self.thermometer.hottest_decicelsius(),
-            faults: fault.into_iter().chain(targets).take(MAX_FAULTS).collect(),
+            // Nor does a recorder that cannot write. It comes first: targets may be many.
+            faults: fault.into_iter().chain(recorder).chain(targets).take(MAX_FAULTS).collect(),
         }
     }
 
@@ -362,6 +405,7 @@ fn capture(shared: &Shared, mut open: OpenSource) {
     while !shared.stop.is_raised() {
         let error = match open() {
             Ok(mut source) => {
+                shared.live.store(source.describe().live, Ordering::Relaxed);
                 shared.source_is(Ok(()));
                 let _ = shared.events.send(Event::SourceOpened(source.describe().clone()));
                 match read(shared, source.as_mut(), &mut limit, &mut backoff) {
@@ -460,7 +504,7 @@ fn hand_on(shared: &Shared, frame: Frame, live: bool) -> bool {
 }
 
 /// The perception thread: the newest frame through the pipeline, its poses to every ring.
-fn perceive(shared: &Shared, mut pipeline: Pipeline) {
+fn perceive(shared: &Shared, mut pipeline: Pipeline, mut intake: Option<record::Intake>) {
     let stats = &shared.stats;
     let mut limit = RateLimit::default();
     loop {
@@ -482,8 +526,8 @@ fn perceive(shared: &Shared, mut pipeline: Pipeline) {
                 continue;
             }
         };
-        // The buffer goes home before the poses go out.
-        drop(frame);
+        // The buffer goes home before the poses go out, unless the recorder wants a copy of it.
+        let frame = intake.is_some().then_some(frame);
         let stamps = &poses.stamps;
         stats.stages.decode.record(stamps.decoded.since(begun));
         stats.stages.detect.record(stamps.detected.since(stamps.decoded));
@@ -494,6 +538,9 @@ fn perceive(shared: &Shared, mut pipeline: Pipeline) {
             if ring.push(poses.clone()) == Put::Displaced {
                 add(&stats.counters.publish_displaced, 1);
             }
+        }
+        if let (Some(intake), Some(frame)) = (&mut intake, frame) {
+            intake.offer(shared, &frame, &poses);
         }
     }
 }

@@ -2,11 +2,11 @@
 
 use std::io;
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::flag;
 
 use crate::fault::Exit;
-use crate::handoff::Stop;
+use crate::handoff::{Request, Stop};
 
 /// What SIGINT and SIGTERM do.
 ///
@@ -17,6 +17,7 @@ use crate::handoff::Stop;
 pub struct Signals {
     stop: Stop,
     impatient: Stop,
+    dump: Request,
 }
 
 impl Signals {
@@ -25,18 +26,25 @@ impl Signals {
     /// # Errors
     /// If they cannot be installed.
     pub fn install() -> io::Result<Self> {
-        let (stop, impatient) = (Stop::new(), Stop::new());
+        let (stop, impatient, dump) = (Stop::new(), Stop::new(), Request::default());
+        // Always: its default is to end the process.
+        flag::register(SIGUSR1, dump.flag())?;
         for signal in [SIGINT, SIGTERM] {
             let code = i32::from(Exit::Internal.code());
             flag::register_conditional_shutdown(signal, code, impatient.flag())?;
             flag::register(signal, stop.flag())?;
         }
-        Ok(Self { stop, impatient })
+        Ok(Self { stop, impatient, dump })
     }
 
     /// Raised by the first signal.
     pub fn stop(&self) -> &Stop {
         &self.stop
+    }
+
+    /// Raised by SIGUSR1: the flight recorder is to write.
+    pub fn dump(&self) -> &Request {
+        &self.dump
     }
 
     /// From now on, a further signal ends the process at once.

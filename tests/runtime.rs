@@ -53,7 +53,14 @@ impl Publisher for Kept {
 }
 
 fn job(open: OpenSource, detector: OnePerson, publishers: Vec<Box<dyn Publisher>>) -> Job {
-    Job { open, pipeline: pipeline(detector), publishers, clock: Arc::new(MonotonicClock) }
+    Job {
+        open,
+        pipeline: pipeline(detector),
+        publishers,
+        recorder: None,
+        dump: Default::default(),
+        clock: Arc::new(MonotonicClock),
+    }
 }
 
 fn quick() -> OnePerson {

@@ -26,7 +26,14 @@ fn job(frames: u64, publishers: Vec<Box<dyn Publisher>>) -> Job {
     let mut source = Some(GreySource::new(false, 0, frames));
     let open: OpenSource = Box::new(move || Ok(Box::new(source.take().expect("opened once"))));
     let detector = OnePerson(Box::new(|_| {}));
-    Job { open, pipeline: pipeline(detector), publishers, clock: Arc::new(MonotonicClock) }
+    Job {
+        open,
+        pipeline: pipeline(detector),
+        publishers,
+        recorder: None,
+        dump: Default::default(),
+        clock: Arc::new(MonotonicClock),
+    }
 }
 
 fn wait_until(what: impl Fn() -> bool) {

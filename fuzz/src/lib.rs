@@ -1,10 +1,22 @@
 //! The rooms of posewire that the small targets are about: the same files.
 #![allow(dead_code, missing_docs)]
 
+#[cfg(feature = "recording")]
+#[path = "../../src/camera.rs"]
+pub mod camera;
 #[path = "../../src/fault.rs"]
 pub mod fault;
+#[cfg(feature = "recording")]
+#[path = "../../src/frame.rs"]
+pub mod frame;
+#[cfg(feature = "recording")]
+#[path = "../../src/handoff/mod.rs"]
+pub mod handoff;
 #[path = "../../src/pose.rs"]
 pub mod pose;
+#[cfg(feature = "recording")]
+#[path = "../../src/recording/mod.rs"]
+pub mod recording;
 #[path = "../../src/skeleton.rs"]
 pub mod skeleton;
 #[path = "../../src/time.rs"]

@@ -7,7 +7,8 @@
 //! |---|---|
 //! | `demo:`, `demo:SECONDS` | a figure drawn by ourselves: [`demo`] |
 //! | `v4l2:/dev/video0`, `/dev/video0`, `/dev/v4l/by-id/...` | a camera: [`v4l2`] |
-//! | a directory, a file | a recording: [`clip`] |
+//! | `x.mcap` | a recording of ours: [`replay`] |
+//! | a directory, another file | a recording: [`clip`] |
 //! | `rtsp://...`, `http://...` | a stream that ffmpeg can play: [`clip`] |
 //!
 //! Recordings are read as fast as they are processed, or at their own speed with
@@ -18,6 +19,7 @@ pub mod clip;
 pub mod demo;
 pub mod paced;
 pub mod pool;
+pub mod replay;
 pub mod v4l2;
 
 use std::path::Path;
@@ -145,6 +147,9 @@ fn open_with(
         // A camera runs at its own speed as it is.
         Location::Camera(path, query) => {
             return Ok(Box::new(v4l2::Camera::open(uri, path, query, options)?));
+        }
+        Location::File(path) if path.extension().is_some_and(|e| e == "mcap") => {
+            Box::new(replay::Replay::open(uri, path, options)?)
         }
         Location::Stream => Box::new(clip::open_stream(uri, options, tools)?),
         Location::File(path) => Box::new(clip::open(uri, path, options, tools)?),

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use clap::Args;
 
 use super::Failure;
+use super::recorder::RecordArgs;
 use super::run::execute;
 use super::start;
 use crate::capture::demo::DemoSource;
@@ -45,10 +46,12 @@ pub(super) struct Demo {
     /// What computes: auto, tract (CPU) or tensorrt (GPU)
     #[arg(long, value_name = "NAME")]
     backend: Option<String>,
+    #[command(flatten)]
+    record: RecordArgs,
 }
 
 pub(super) fn demo(args: &Demo) -> Result<(), Failure> {
-    let config = Config {
+    let mut config = Config {
         source: SourceConfig {
             uri: Some("demo:".to_owned()),
             realtime: !args.fast,
@@ -65,7 +68,9 @@ pub(super) fn demo(args: &Demo) -> Result<(), Failure> {
         publish: args.publish.iter().map(|uri| PublishConfig { uri: uri.clone() }).collect(),
         ..Config::default()
     };
+    args.record.apply(&mut config);
     let plan = config.check().map_err(|e| Failure::config(&e))?;
+    let mut stand_in = None;
     let mut prepared = start::prepare(&plan, |catalog, backend| {
         if !args.stand_in {
             return start::detector(&plan, catalog, backend);
@@ -73,9 +78,11 @@ pub(super) fn demo(args: &Demo) -> Result<(), Failure> {
         log::warn!(
             "detector: as asked, the figure's own keypoints with detector-like noise stand in"
         );
+        stand_in = Some(SEED);
         let detector: Box<dyn Detector> = Box::new(TruthDetector::new(FRAME_RATE, SEED));
         Ok(detector)
     })?;
+    prepared.about.stand_in = stand_in;
     let errors = Arc::new(Mutex::new(Errors::default()));
     prepared
         .publishers

@@ -2,9 +2,13 @@
 
 mod demo;
 mod eval;
+mod export;
 mod listen;
 mod logging;
 mod models;
+mod recorder;
+mod recover;
+mod replay;
 mod run;
 mod start;
 mod status;
@@ -35,6 +39,12 @@ enum Command {
     Listen(listen::Listen),
     /// Measure a lifter on data of known truth
     Eval(Box<eval::Eval>),
+    /// Run a recording's frames through the present pipeline, and compare with what was recorded
+    Replay(replay::Replay),
+    /// Make a whole recording of one that was cut off
+    Recover(recover::Recover),
+    /// Turn a recording's poses into TRC, C3D, CSV or BVH
+    Export(export::Export),
     /// List the models that are known here, or add one
     Models(models::Models),
 }
@@ -65,6 +75,9 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::demo(&args),
         Command::Listen(args) => listen::listen(&args),
         Command::Eval(args) => eval::eval(&args),
+        Command::Replay(args) => replay::replay(&args),
+        Command::Recover(args) => recover::recover(&args),
+        Command::Export(args) => export::export(&args),
         Command::Models(args) => models::models(&args),
     };
     let exit = match done {

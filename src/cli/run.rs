@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::Failure;
+use super::recorder::{self, RecordArgs};
 use super::start::{self, Prepared};
 use super::status::Status;
 use crate::capture;
@@ -55,6 +56,8 @@ pub(super) struct Run {
     /// Stop after this time
     #[arg(long, value_name = "S")]
     seconds: Option<f64>,
+    #[command(flatten)]
+    record: RecordArgs,
 }
 
 impl Run {
@@ -80,6 +83,7 @@ impl Run {
             config.publish =
                 self.publish.iter().map(|uri| PublishConfig { uri: uri.clone() }).collect();
         }
+        self.record.apply(&mut config);
         Ok(config)
     }
 }
@@ -111,10 +115,13 @@ pub(super) fn execute(
     let stats = Arc::new(Stats::default());
     let mut status = Status::new(stats.clone(), prepared.backend);
     let (uri, options) = (plan.source.clone(), plan.options.clone());
+    let recorder = recorder::open(plan, prepared.about, prepared.options, prepared.clock.clone())?;
     let job = Job {
         open: Box::new(move || capture::open(&uri, &options)),
         pipeline: prepared.pipeline,
         publishers: prepared.publishers,
+        recorder,
+        dump: signals.dump().clone(),
         clock: prepared.clock,
     };
     let limit =

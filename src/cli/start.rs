@@ -7,13 +7,15 @@ use crate::config::Plan;
 use crate::detect::Detector;
 use crate::detect::topdown::TopDown;
 use crate::engine::catalog::Catalog;
+use crate::engine::spec::hex;
 use crate::engine::{self, Backend, ModelKind, Precision};
 use crate::lift::{self, Mount};
 use crate::pipeline::Pipeline;
 use crate::publish::{self, PublishSettings, Publisher};
+use crate::recording::{About, ModelNote};
 use crate::time::{Clock, MonotonicClock};
 use crate::track::Tracker;
-use crate::wire::{EngineId, PrecisionId};
+use crate::wire::{EngineId, PoseOptions, PrecisionId};
 
 /// What a plan needs, loaded.
 pub(super) struct Prepared {
@@ -22,6 +24,10 @@ pub(super) struct Prepared {
     pub(super) clock: Arc<dyn Clock>,
     /// What computes, and why.
     pub(super) backend: String,
+    /// What recordings say of this run.
+    pub(super) about: About,
+    /// What computes, for packets.
+    pub(super) options: PoseOptions,
 }
 
 /// The models of a plan.
@@ -86,5 +92,42 @@ pub(super) fn prepare(
     for publisher in &publishers {
         log::info!("publishing to {}", publisher.describe());
     }
-    Ok(Prepared { pipeline, publishers, clock, backend: backend.name().to_owned() })
+    let options = PoseOptions {
+        engine: settings.engine,
+        precision: settings.precision,
+        ..PoseOptions::default()
+    };
+    let about = about(plan, &catalog, backend.name(), clock.as_ref());
+    let backend = backend.name().to_owned();
+    Ok(Prepared { pipeline, publishers, clock, backend, about, options })
+}
+
+/// What recordings say of a run of `plan`.
+fn about(plan: &Plan, catalog: &Catalog, backend: &str, clock: &dyn Clock) -> About {
+    let names = &plan.models;
+    let wanted = [
+        (ModelKind::Finder, &names.finder),
+        (ModelKind::Keypoints, &names.keypoints),
+        (ModelKind::Lifter, &names.lifter),
+    ];
+    let models = wanted
+        .into_iter()
+        .filter_map(|(kind, name)| {
+            let model = catalog.pick(kind, name.as_deref()).ok()?;
+            let sha256 = hex(&model.sha256);
+            Some(ModelNote { kind: kind.to_string(), name: model.name, sha256 })
+        })
+        .collect();
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let now = clock.now().nanos().saturating_add(clock.realtime_offset_nanos());
+    About {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        config: plan.written.clone(),
+        backend: backend.to_owned(),
+        models,
+        stand_in: None,
+        host: host.trim().to_owned(),
+        reason: "record".to_owned(),
+        began: now.max(0) as u64,
+    }
 }

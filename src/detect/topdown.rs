@@ -6,7 +6,7 @@
 //! long as nobody is there, at a limited rate.
 
 use arrayvec::ArrayVec;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::decode::{BoxDecoder, FoundBox, KeypointReader};
 use super::network::Network;
@@ -20,7 +20,7 @@ use crate::skeleton::{JOINTS, Skeleton};
 use crate::time::Timestamp;
 
 /// How persons are found and followed.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TopDownSettings {
     /// At most this many persons are followed, 1..=16; each costs one run of the keypoint network

@@ -24,4 +24,4 @@ mod sync;
 pub use latest::{Latest, Put, Taken};
 pub use lease::{Lease, Leases};
 pub use ring::Ring;
-pub use stop::Stop;
+pub use stop::{Request, Stop};

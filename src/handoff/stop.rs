@@ -29,3 +29,25 @@ impl Stop {
         self.0.clone()
     }
 }
+
+/// A wish that may come again: raised by whoever has it, taken by whoever fulfils it. Raised twice
+/// before it is taken, it is one.
+#[derive(Clone, Debug, Default)]
+pub struct Request(Arc<AtomicBool>);
+
+impl Request {
+    /// Has somebody asked since the last call?
+    pub fn take(&self) -> bool {
+        self.0.swap(false, Ordering::Relaxed)
+    }
+
+    /// Asks.
+    pub fn raise(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// The flag itself, for a signal handler to raise.
+    pub fn flag(&self) -> Arc<AtomicBool> {
+        self.0.clone()
+    }
+}

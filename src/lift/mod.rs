@@ -18,7 +18,7 @@ pub mod window;
 pub use open::{Lift, open};
 
 use arrayvec::ArrayVec;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::camera::Intrinsics;
 use crate::engine::spec::{LifterSpec, ModelSpec};
@@ -36,7 +36,7 @@ use window::{Rays, Window};
 const MAX_WINDOWS: usize = 2 * MAX_PERSONS;
 
 /// What the user may say about lifting.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LiftSettings {
     /// How the camera is held: lets the lifter tell a leaning body from a leaning camera.
@@ -47,7 +47,7 @@ pub struct LiftSettings {
 }
 
 /// The camera's attitude relative to gravity, to a few degrees.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Mount {
     /// Degrees that the camera looks up.

@@ -4,13 +4,13 @@
 //! so that a still joint does not tremble and a fast one does not lag. Run on real time stamps:
 //! `a = 1 / (1 + tau / dt)`, `tau = 1 / (2 pi fc)`, `fc = min_cutoff + beta * |velocity|`.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::skeleton::JOINTS;
 use crate::time::Timestamp;
 
 /// What the user may say about smoothing.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SmoothSettings {
     /// Is it done at all?

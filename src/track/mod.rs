@@ -8,7 +8,7 @@
 mod assignment;
 
 use arrayvec::ArrayVec;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::pose::{BoundingBox, Keypoints2d, TrackId};
 use crate::time::Timestamp;
@@ -29,7 +29,7 @@ const DUPLICATE_SIMILARITY: f32 = 0.7;
 const VELOCITY_GAIN: f32 = 0.4;
 
 /// What the user may say about tracking.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrackSettings {
     /// Frames in a row that a stranger must be seen in to become a track.

@@ -9,7 +9,9 @@ pub(super) const LEN: usize = 40;
 pub(super) const LENGTH_AT: usize = 8;
 
 /// How the sender's realtime clock is disciplined.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum ClockState {
     /// The sender does not know.

@@ -1,0 +1,158 @@
+//! What of a frame is not in its picture: the message that goes before it.
+
+use arrayvec::ArrayVec;
+use serde::{Deserialize, Serialize};
+
+use crate::frame::{
+    ColorSpace, Frame, FrameStamp, ImageLayout, ImageView, PixelFormat, Plane, Timebase,
+};
+use crate::time::Timestamp;
+
+/// What became of a frame's pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Picture {
+    /// Every byte of them follows: replaying gives what was computed.
+    Exact,
+    /// A JPEG that was made of them follows: replaying gives nearly what was computed.
+    Encoded,
+    /// Not wanted.
+    None,
+    /// The recorder could not keep up.
+    Dropped,
+}
+
+/// A frame's number, times and layout. Its picture, if any, is the next message on the camera's
+/// image topic.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FrameRecord {
+    /// See [`Frame::camera`].
+    pub camera: u8,
+    /// See [`Frame::sequence`].
+    pub sequence: u64,
+    /// See [`Frame::captured`], nanoseconds.
+    pub captured_ns: i64,
+    /// True if that is a recording's own clock.
+    pub media: bool,
+    /// See [`Frame::dequeued`], nanoseconds.
+    pub dequeued_ns: i64,
+    /// Picture width in pixels.
+    pub width: u32,
+    /// Picture height in pixels.
+    pub height: u32,
+    /// Of the pixels as they came.
+    pub format: String,
+    /// See [`ColorSpace`].
+    pub bt709: bool,
+    /// See [`ColorSpace`].
+    pub full_range: bool,
+    /// What became of the pixels.
+    pub picture: Picture,
+}
+
+/// Formats by their names in recordings. Where Foxglove's `RawImage` knows the format, the name is
+/// its own.
+const FORMATS: [(&str, PixelFormat); 11] = [
+    ("mono8", PixelFormat::Gray8),
+    ("rgb8", PixelFormat::Rgb8),
+    ("bgr8", PixelFormat::Bgr8),
+    ("yuyv", PixelFormat::Yuyv),
+    ("uyvy", PixelFormat::Uyvy),
+    ("nv12", PixelFormat::Nv12),
+    ("nv21", PixelFormat::Nv21),
+    ("i420", PixelFormat::I420),
+    ("i422", PixelFormat::I422),
+    ("i444", PixelFormat::I444),
+    ("jpeg", PixelFormat::Jpeg),
+];
+
+/// The name of a format in recordings.
+pub fn format_name(format: PixelFormat) -> &'static str {
+    FORMATS.iter().find(|(_, f)| *f == format).map_or("unknown", |(name, _)| name)
+}
+
+impl FrameRecord {
+    /// Of a frame, whose pixels become `picture`.
+    pub fn of(stamp: &FrameStamp, layout: &ImageLayout, picture: Picture) -> Self {
+        Self {
+            camera: stamp.camera,
+            sequence: stamp.sequence,
+            captured_ns: stamp.captured.nanos(),
+            media: stamp.timebase == Timebase::Media,
+            dequeued_ns: stamp.dequeued.nanos(),
+            width: layout.width,
+            height: layout.height,
+            format: format_name(layout.format).to_owned(),
+            bt709: layout.color.bt709,
+            full_range: layout.color.full_range,
+            picture,
+        }
+    }
+
+    /// The format of the pixels as they came, if it is known here.
+    pub fn pixel_format(&self) -> Option<PixelFormat> {
+        FORMATS.iter().find(|(name, _)| *name == self.format).map(|(_, format)| *format)
+    }
+
+    /// How the bytes of the picture that follows are to be read, `len` of them; `None` if there is
+    /// no such picture.
+    pub fn layout(&self, len: usize) -> Option<ImageLayout> {
+        let color = ColorSpace { bt709: self.bt709, full_range: self.full_range };
+        let format = match self.picture {
+            Picture::Exact => self.pixel_format()?,
+            Picture::Encoded => PixelFormat::Jpeg,
+            Picture::None | Picture::Dropped => return None,
+        };
+        // The planes of larger pictures may not be addressable.
+        if self.width > 1 << 16 || self.height > 1 << 16 {
+            return None;
+        }
+        Some(if format.is_compressed() {
+            ImageLayout::compressed(self.width, self.height, format, len)
+        } else {
+            ImageLayout::packed(self.width, self.height, format, color)
+        })
+    }
+
+    /// What of the frame is known beside its pixels.
+    pub fn stamp(&self) -> FrameStamp {
+        FrameStamp {
+            camera: self.camera,
+            sequence: self.sequence,
+            captured: Timestamp::from_nanos(self.captured_ns),
+            timebase: if self.media { Timebase::Media } else { Timebase::Monotonic },
+            dequeued: Timestamp::from_nanos(self.dequeued_ns),
+        }
+    }
+}
+
+/// Appends the pixels of `frame` to `into`, plane after plane and row after row without padding.
+pub fn pack(frame: &Frame, into: &mut Vec<u8>) {
+    let layout = &frame.layout;
+    if layout.format.is_compressed() {
+        into.extend_from_slice(frame.plane(0));
+        return;
+    }
+    let packed = layout.format.packed_planes(layout.width, layout.height);
+    for (i, (row, rows)) in packed.into_iter().enumerate() {
+        let (data, stride) = (frame.plane(i), layout.planes.get(i).map_or(row, |p| p.stride));
+        if stride == row {
+            into.extend_from_slice(data.get(..row * rows).unwrap_or(data));
+            continue;
+        }
+        for line in 0..rows {
+            into.extend_from_slice(data.get(line * stride..line * stride + row).unwrap_or(&[]));
+        }
+    }
+}
+
+/// The picture that [`pack`] wrote. `None` if the bytes are too few for the layout.
+pub fn view<'a>(layout: &ImageLayout, bytes: &'a [u8]) -> Option<ImageView<'a>> {
+    let planes: Option<ArrayVec<_, 3>> = layout
+        .planes
+        .iter()
+        .map(|p| Some(Plane { data: bytes.get(p.offset..p.offset + p.len)?, stride: p.stride }))
+        .collect();
+    let (width, height, format, color) = (layout.width, layout.height, layout.format, layout.color);
+    planes.map(|planes| ImageView { width, height, format, color, planes })
+}
