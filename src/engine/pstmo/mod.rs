@@ -489,7 +489,9 @@ impl StreamingLifter for Pstmo {
     }
 
     fn describe(&self) -> String {
-        format!("our own evaluator on {:?}", self.level)
+        let level = format!("{:?}", self.level);
+        let name = level.split('(').next().unwrap_or_default();
+        format!("our own evaluator on {name}")
     }
 }
 
