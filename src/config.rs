@@ -16,6 +16,7 @@ use crate::lift::smooth::SmoothSettings;
 use crate::lift::{LiftSettings, LifterSettings, Mount, SubjectSettings};
 use crate::pipeline::Geometry;
 use crate::track::TrackSettings;
+use crate::wire::ClockState;
 
 /// A configuration as it is written in a file or on the command line.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -39,8 +40,18 @@ pub struct Config {
     pub subject: SubjectSettings,
     /// Smoothing their joints over time.
     pub smooth: SmoothSettings,
+    /// What this machine's time is worth.
+    pub clock: ClockConfig,
     /// Where poses go.
     pub publish: Vec<PublishConfig>,
+}
+
+/// `[clock]`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ClockConfig {
+    /// How the realtime clock is disciplined; not given or `unknown`: found out as far as can be.
+    pub state: ClockState,
 }
 
 /// `[source]`.
@@ -158,6 +169,8 @@ pub struct Plan {
     pub tracker: TrackSettings,
     /// Lifting them.
     pub lift: LiftSettings,
+    /// How the realtime clock is disciplined.
+    pub clock_state: ClockState,
     /// The publishers' URIs.
     pub publish: Vec<String>,
 }
@@ -210,6 +223,7 @@ impl Config {
             lift,
             subject,
             smooth,
+            clock,
             publish,
         } = self;
         let uri = source.uri.ok_or(ConfigError::NoSource)?;
@@ -275,6 +289,7 @@ impl Config {
             detector,
             tracker,
             lift: LiftSettings { mount: camera.mount, smooth, lifter: lift, subject, focal_doubt },
+            clock_state: clock.state,
             publish: publish.into_iter().map(|p| p.uri).collect(),
         })
     }
@@ -319,6 +334,8 @@ mod tests {
             lookahead_ms = 120
             [subject]
             height_m = 1.80
+            [clock]
+            state = "ptp"
             [[publish]]
             uri = "udp://127.0.0.1:7777"
             [[publish]]
@@ -330,6 +347,7 @@ mod tests {
         .unwrap();
         assert_eq!(plan.options.rate, Some(60.0));
         assert_eq!(plan.publish.len(), 2);
+        assert_eq!(plan.clock_state, ClockState::Ptp);
         assert_eq!(plan.tracker.birth_frames, 3);
         assert_eq!(plan.tracker.lost_seconds, TrackSettings::default().lost_seconds);
         assert!(matches!(plan.geometry, Geometry::Calibrated(i) if i.fx == 500.0));

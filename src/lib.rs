@@ -12,10 +12,10 @@
 //! |---|---|
 //! | what can be asked | [`cli`] |
 //! | who runs | [`runtime`] (every thread and queue), [`service`] (signals), [`config`] |
-//! | what happens to a frame | [`pipeline`]: no threads, no I/O |
+//! | what happens to a frame | [`pipeline`]: no threads, no I/O; [`eval`]: how good the poses are |
 //! | stages | [`capture`], [`detect`], [`track`], [`lift`], [`publish`] |
 //! | machinery | [`engine`] (networks), [`wire`] (packets to bytes), [`decode`] (JPEG), [`figure`] (the demo's human), [`frame`] (pixels) |
-//! | ground | [`pose`], [`camera`], [`fault`], [`metrics`], [`skeleton`], [`time`], [`handoff`], [`stats`] |
+//! | ground | [`pose`], [`camera`], [`fault`], [`metrics`], [`skeleton`], [`time`], [`handoff`], [`stats`], [`thermal`] |
 //!
 //! Dependencies point strictly downward and the rooms of one row never import each other;
 //! `tests/layering.rs` reads the `use` lines and fails on any other arrow.
@@ -32,6 +32,7 @@ pub mod config;
 pub mod runtime;
 pub mod service;
 
+pub mod eval;
 pub mod pipeline;
 
 pub mod capture;
@@ -54,4 +55,5 @@ pub mod metrics;
 pub mod pose;
 pub mod skeleton;
 pub mod stats;
+pub mod thermal;
 pub mod time;

@@ -9,7 +9,7 @@ use crate::decode::{DecodeError, JpegDecoder};
 use crate::detect::{DetectError, Detector};
 use crate::fault::{Fault, Severity};
 use crate::frame::{Frame, Timebase};
-use crate::lift::{LiftError, Lifted, Lifter};
+use crate::lift::{Lift, LiftError, Lifted};
 use crate::pose::{Keypoints2d, MAX_PERSONS, Person, PoseFrame, StageStamps, TrackId};
 use crate::skeleton::Skeleton;
 use crate::time::{Clock, Timestamp};
@@ -91,7 +91,7 @@ pub struct Pipeline {
     decoder: JpegDecoder,
     detector: Box<dyn Detector>,
     tracker: Tracker,
-    lifter: Lifter,
+    lifter: Box<dyn Lift>,
     geometry: Geometry,
     clock: Arc<dyn Clock>,
     model: u32,
@@ -111,7 +111,7 @@ impl Pipeline {
     pub fn new(
         detector: Box<dyn Detector>,
         tracker: Tracker,
-        lifter: Lifter,
+        lifter: impl Lift + 'static,
         geometry: Geometry,
         clock: Arc<dyn Clock>,
         model: u32,
@@ -128,7 +128,7 @@ impl Pipeline {
             decoder: JpegDecoder::new(),
             detector,
             tracker,
-            lifter,
+            lifter: Box::new(lifter),
             geometry,
             clock,
             model,
@@ -170,7 +170,7 @@ impl Pipeline {
 
         // A recording that starts again, or a clock that was set back: the past is another one.
         if self.last.is_some_and(|last| frame.captured < last) {
-            self.lifter.retain(|_| false);
+            self.lifter.retain(&|_| false);
         }
         self.last = Some(frame.captured);
         let (width, height) = image_size;
@@ -207,7 +207,7 @@ impl Pipeline {
         camera: &Intrinsics,
     ) -> Result<ArrayVec<Person, MAX_PERSONS>, LiftError> {
         let tracker = &self.tracker;
-        self.lifter.retain(|id| tracker.is_alive(id));
+        self.lifter.retain(&|id| tracker.is_alive(id));
         // Where not all can be published, those with the best scores are.
         self.present.sort_unstable_by(|a, b| {
             (b.confirmed, b.keypoints.score)
@@ -219,7 +219,7 @@ impl Pipeline {
         }
         let published = || self.present.iter().filter(|who| who.confirmed).take(MAX_PERSONS);
         let tracks: ArrayVec<TrackId, MAX_PERSONS> = published().map(|who| who.id).collect();
-        self.lifter.lift(&tracks, &mut self.lifted)?;
+        self.lifter.lift_all(&tracks, at, &mut self.lifted)?;
         let mut persons: ArrayVec<Person, MAX_PERSONS> = published()
             .zip(&self.lifted)
             .map(|(who, lifted)| Person {

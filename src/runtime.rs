@@ -23,10 +23,11 @@ use crate::frame::Frame;
 use crate::handoff::{Latest, Put, Ring, Stop, Taken};
 use crate::pipeline::Pipeline;
 use crate::pose::PoseFrame;
-use crate::publish::Publisher;
+use crate::publish::{PublishError, Publisher};
 use crate::stats::{Counts, Stats, add};
+use crate::thermal::Thermometer;
 use crate::time::{Clock, Timestamp};
-use crate::wire::{FaultRecord, State, StatusMessage};
+use crate::wire::{FaultRecord, MAX_FAULTS, State, StatusMessage};
 
 /// No wait is longer: how fast every thread sees that it is to stop.
 const TURN: Duration = Duration::from_millis(100);
@@ -38,6 +39,9 @@ const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_se
 const SILENCE: Duration = Duration::from_secs(2);
 /// What publishers have to finish in once everything else has stopped.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// A target that failed is called well again after so long without a failure.
+const HEALED_AFTER: Duration = Duration::from_secs(5);
 
 /// How often every publisher is told how the sender is, whether there are poses or not: so that a
 /// listener can tell an empty room from a dead sensor.
@@ -101,6 +105,9 @@ impl RunError {
     }
 }
 
+/// What is wrong with a target, if anything, and when it was last seen.
+type Trouble = Option<(FaultRecord, Timestamp)>;
+
 /// What all threads of a run share.
 #[derive(Clone)]
 struct Shared {
@@ -112,9 +119,12 @@ struct Shared {
     events: Sender<Event>,
     /// What is wrong with the source, if anything; `None` before it was opened first.
     source: Arc<Mutex<Option<Result<(), FaultRecord>>>>,
-    /// Counts the changes of `source`: targets are told of one at once.
+    /// How each target is.
+    targets: Arc<[Mutex<Trouble>]>,
+    /// Counts the changes of `source` and `targets`: targets are told of one at once.
     changes: Arc<AtomicU64>,
     begun: Timestamp,
+    thermometer: Arc<Thermometer>,
 }
 
 /// Runs until the source ends, `stop` is raised, or a stage fails for good. `watch` is called
@@ -135,10 +145,12 @@ pub fn run(
         rings: (0..publisher_count).map(|_| Ring::new(RING_CAPACITY)).collect(),
         stats: stats.clone(),
         begun: job.clock.now(),
+        thermometer: Arc::new(Thermometer::of_this_machine()),
         clock: job.clock,
         stop: stop.clone(),
         events,
         source: Arc::default(),
+        targets: (0..publisher_count).map(|_| Mutex::default()).collect(),
         changes: Arc::default(),
     };
 
@@ -215,6 +227,38 @@ impl Shared {
         self.changes.fetch_add(1, Ordering::Release);
     }
 
+    /// Notes that a target failed once more.
+    fn target_failed(&self, index: usize, error: &PublishError) {
+        let Some(target) = self.targets.get(index) else { return };
+        let now = self.clock.now();
+        let mut target = target.lock().unwrap_or_else(PoisonError::into_inner);
+        match target.as_mut() {
+            Some((fault, last)) if fault.name.as_str() == error.name() => {
+                fault.count = fault.count.saturating_add(1);
+                *last = now;
+            }
+            _ => {
+                let words = Chain(error).to_string();
+                let mut fault = FaultRecord::new(error.severity(), error.name(), &words);
+                fault.since_us = now.micros();
+                *target = Some((fault, now));
+                self.changes.fetch_add(1, Ordering::Release);
+            }
+        }
+    }
+
+    /// Notes that a target took something: after a while without failures it is well again.
+    fn target_works(&self, index: usize) {
+        let Some(target) = self.targets.get(index) else { return };
+        let mut target = target.lock().unwrap_or_else(PoisonError::into_inner);
+        let healed = |(_, last): &mut (FaultRecord, Timestamp)| {
+            self.clock.now().since(*last) >= HEALED_AFTER
+        };
+        if target.take_if(healed).is_some() {
+            self.changes.fetch_add(1, Ordering::Release);
+        }
+    }
+
     /// How the sender is, with rates since `before`, `seconds` ago.
     fn status(&self, before: &Counts, seconds: f64) -> StatusMessage {
         let now = self.stats.counters.read();
@@ -227,6 +271,11 @@ impl Shared {
             Some(Ok(())) => (State::Running, None),
             Some(Err(fault)) => (State::Degraded, Some(fault.clone())),
         };
+        // A target that is away makes the poses no worse: the state does not follow.
+        let targets = self.targets.iter().filter_map(|target| {
+            let target = target.lock().unwrap_or_else(PoisonError::into_inner);
+            target.as_ref().map(|(fault, _)| fault.clone())
+        });
         StatusMessage {
             state,
             interval_ms: STATUS_EVERY.as_millis() as u32 + TURN.as_millis() as u32,
@@ -238,8 +287,8 @@ impl Shared {
             frames_displaced: now.frames_displaced,
             frames_missed: now.frames_missed,
             frames_bad: now.frames_bad,
-            temperature_decicelsius: None,
-            faults: fault.into_iter().collect(),
+            temperature_decicelsius: self.thermometer.hottest_decicelsius(),
+            faults: fault.into_iter().chain(targets).take(MAX_FAULTS).collect(),
         }
     }
 
@@ -463,7 +512,7 @@ fn publish(shared: &Shared, index: usize, mut publisher: Box<dyn Publisher>) {
             told = (Instant::now(), stats.counters.read(), changes);
             publisher.status(&status)
         } else {
-            match ring.take(TURN) {
+            match next_poses(shared, ring, publisher.as_ref()) {
                 Taken::Value(poses) => publisher.publish(&poses).map(|()| {
                     let now = shared.clock.now();
                     stats.stages.publish.record(now.since(poses.stamps.lifted));
@@ -475,11 +524,12 @@ fn publish(shared: &Shared, index: usize, mut publisher: Box<dyn Publisher>) {
             }
         };
         match sent {
-            Ok(()) => {}
+            Ok(()) => shared.target_works(index),
             Err(error) if error.severity() == Severity::Fatal => {
                 return shared.fail(Chain(&error).to_string(), Exit::Config);
             }
             Err(error) => {
+                shared.target_failed(index, &error);
                 add(&stats.counters.publish_failed, 1);
                 warn_rarely(&mut limit, shared.clock.now(), &error);
             }
@@ -489,6 +539,31 @@ fn publish(shared: &Shared, index: usize, mut publisher: Box<dyn Publisher>) {
         log::error!("{}", Chain(&error));
         add(&stats.counters.publish_failed, 1);
     }
+}
+
+/// The next poses for a publisher: every one, or, for one whose line is slower, the newest at the
+/// moment that it takes more.
+fn next_poses(
+    shared: &Shared,
+    ring: &Ring<PoseFrame>,
+    publisher: &dyn Publisher,
+) -> Taken<PoseFrame> {
+    let Some(until) = publisher.busy_until() else { return ring.take(TURN) };
+    let wait = until.since(shared.clock.now());
+    if !wait.is_zero() {
+        thread::sleep(wait.min(TURN));
+        if wait > TURN {
+            return Taken::TimedOut;
+        }
+    }
+    let mut newest = ring.take(TURN);
+    if matches!(newest, Taken::Value(_)) {
+        while let Taken::Value(newer) = ring.take(Duration::ZERO) {
+            add(&shared.stats.counters.publish_displaced, 1);
+            newest = Taken::Value(newer);
+        }
+    }
+    newest
 }
 
 fn warn_rarely(limit: &mut RateLimit, now: Timestamp, error: &dyn std::error::Error) {

@@ -14,13 +14,13 @@ const ROWS: &[&[&str]] = &[
     &["main"],
     &["cli"],
     &["runtime", "service", "config"],
-    &["pipeline"],
+    &["pipeline", "eval"],
     &["capture", "detect", "track", "lift", "publish"],
     &["engine", "wire", "decode", "figure"],
     &["frame"],
     &["pose"],
     &["camera", "fault", "metrics"],
-    &["skeleton", "time", "handoff", "stats"],
+    &["skeleton", "time", "handoff", "stats", "thermal"],
 ];
 
 /// The only files that may contain `unsafe` code.

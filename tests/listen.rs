@@ -6,6 +6,9 @@
     reason = "a panic is how a test fails"
 )]
 
+#[path = "support/line.rs"]
+mod line;
+
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, UdpSocket};
 use std::process::{Child, Command, Output, Stdio};
@@ -15,6 +18,11 @@ use posewire::pose::{Keypoint, Keypoints2d, Person, Pose3d, PoseFrame, StageStam
 use posewire::publish::{self, PublishSettings};
 use posewire::skeleton::JOINTS;
 use posewire::time::{Clock, MonotonicClock};
+use posewire::wire::{
+    self, CompactPose, PoseMessage, PoseOptions, ShortHeader, cobs, encode_compact,
+};
+
+use line::Pty;
 
 fn frame(sequence: u64, persons: u32) -> PoseFrame {
     let now = MonotonicClock.now();
@@ -235,4 +243,232 @@ fn a_sender_that_restarts_is_seen() {
     let report = lines.last().unwrap();
     assert_eq!((&report["sessions"], &report["restarts"]), (&2.into(), &1.into()));
     assert!(String::from_utf8_lossy(&output.stderr).contains("new session"));
+}
+
+/// A network as it is on a bad day, from a seed: 5 % are lost, each takes 15 to 25 ms (so that some
+/// overtake others), 3 % come twice. In what order they are to arrive is settled beforehand, so
+/// that no machine is too slow for this test.
+#[test]
+fn of_a_network_with_loss_delay_reordering_and_duplicates_exactly_that_is_reported() {
+    const FRAMES: usize = 600;
+    const EVERY_US: u64 = 4_000;
+    let mut random = 0x9E37_79B9_7F4A_7C15_u64;
+    let mut below = |n: u64| {
+        // xorshift64
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random % n
+    };
+    // (when it arrives, which)
+    let mut arrivals: Vec<(u64, usize)> = Vec::new();
+    for n in 0..FRAMES {
+        // The first and the last must arrive: what is lost before or after is not seen.
+        let spared = !(10..FRAMES - 10).contains(&n);
+        let copies = match below(100) {
+            0..5 if !spared => 0,
+            5..8 => 2,
+            _ => 1,
+        };
+        for _ in 0..copies {
+            arrivals.push((n as u64 * EVERY_US + 15_000 + below(10_000), n));
+        }
+    }
+    arrivals.sort_unstable();
+    // What a listener must find, by plain counting.
+    let mut seen = vec![false; FRAMES];
+    let (mut highest, mut reordered, mut doubled) = (0, 0, 0);
+    for &(_, n) in &arrivals {
+        doubled += u32::from(seen[n]);
+        reordered += u32::from(!seen[n] && n < highest);
+        seen[n] = true;
+        highest = highest.max(n);
+    }
+    let lost = seen.iter().filter(|s| !**s).count();
+    assert!(lost > 15 && reordered > 50 && doubled > 8, "{lost} {reordered} {doubled}");
+
+    let relay = UdpSocket::bind("127.0.0.1:0").unwrap();
+    relay.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let port = free_port();
+    let folder = tempfile::tempdir().unwrap();
+    let recorded = folder.path().join("all.pcap");
+    let kept = recorded.to_str().unwrap();
+    let seconds = ["--format", "json", "--seconds", "60", "--record", kept];
+    let count = (FRAMES - lost).to_string();
+    let listener = Listener::start(port, &[&seconds[..], &["--count", &count]].concat());
+    let to: SocketAddr = ([127, 0, 0, 1], port).into();
+    let uri = format!("udp://{}", relay.local_addr().unwrap());
+    let mut publisher = publish::open(&uri, &PublishSettings::default()).unwrap();
+    let mut datagrams: Vec<Vec<u8>> = Vec::new();
+    let begin = Instant::now();
+    let wait_for = |us: u64| {
+        std::thread::sleep(Duration::from_micros(us).saturating_sub(begin.elapsed()));
+    };
+    let mut buffer = [0; 2_000];
+    for &(when, which) in &arrivals {
+        while datagrams.len() as u64 * EVERY_US <= when && datagrams.len() < FRAMES {
+            let n = datagrams.len() as u64;
+            wait_for(n * EVERY_US);
+            publisher.publish(&frame(n, 1)).unwrap();
+            let len = relay.recv(&mut buffer).unwrap();
+            datagrams.push(buffer[..len].to_vec());
+        }
+        wait_for(when);
+        relay.send_to(&datagrams[which], to).unwrap();
+    }
+    let output = listener.end();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let lines = lines(&output);
+    let report = lines.last().unwrap();
+    // The last datagrams are the last of their kind, or duplicates that come after the count.
+    assert_eq!(report["datagrams"], FRAMES - lost);
+    assert_eq!((&report["lost"], &report["reordered"]), (&lost.into(), &reordered.into()));
+    let after_the_count = arrivals
+        .iter()
+        .rev()
+        .take_while(|(_, n)| arrivals.iter().filter(|(_, m)| m == n).count() == 2);
+    let at_most = doubled;
+    let at_least = doubled - after_the_count.count() as u32;
+    let duplicates = report["duplicates"].as_u64().unwrap() as u32;
+    assert!((at_least..=at_most).contains(&duplicates), "{at_least} {duplicates} {at_most}");
+    // Delays are at least those that were injected.
+    assert!(report["latency"]["sent-received"]["p50_us"].as_i64().unwrap() >= 15_000);
+    assert!(report["jitter_us"].as_f64().unwrap() > 500.0);
+    // Nothing twice, and nothing out of order without saying so.
+    let mut shown = std::collections::HashSet::new();
+    let mut newest = -1;
+    for line in &lines[..lines.len() - 1] {
+        let packet = line["packet"].as_i64().unwrap();
+        assert!(shown.insert(packet), "{packet} was shown twice");
+        assert_eq!(line["out_of_order"], packet < newest);
+        newest = newest.max(packet);
+    }
+    assert_eq!(shown.len(), FRAMES - lost);
+    // The recording has every datagram that came, duplicates too, in the order of arrival.
+    let file = std::fs::read(&recorded).unwrap();
+    let mut rows = Vec::new();
+    let mut at = 24;
+    while at < file.len() {
+        let len = u32::from_le_bytes(file[at + 8..at + 12].try_into().unwrap()) as usize;
+        rows.push(wire::decode(&file[at + 16 + 28..at + 16 + len]).unwrap().header.packet);
+        at += 16 + len;
+    }
+    let expected: Vec<_> = arrivals.iter().map(|&(_, n)| n as u32).collect();
+    assert_eq!(rows, expected[..rows.len()]);
+    assert_eq!(rows.len() as u32, (FRAMES - lost) as u32 + duplicates);
+}
+
+fn key_file(folder: &std::path::Path, secret: &str) -> String {
+    let path = folder.join(format!("key-{secret}"));
+    std::fs::write(&path, secret.repeat(32)).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(&path, mode).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_listener_with_a_key_shows_what_is_signed_with_it_and_counts_the_rest_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let (ours, theirs) = (key_file(folder.path(), "5a"), key_file(folder.path(), "a5"));
+    let port = free_port();
+    let args = ["--format", "json", "--count", "3", "--seconds", "30", "--key-file", &ours];
+    let listener = Listener::start(port, &args);
+    for query in [String::new(), format!("?key={theirs}"), format!("?key={ours}")] {
+        let uri = format!("udp://127.0.0.1:{port}{query}");
+        let mut publisher = publish::open(&uri, &PublishSettings::default()).unwrap();
+        for n in 0..3 {
+            publisher.publish(&frame(n, 1)).unwrap();
+        }
+    }
+    let output = listener.end();
+    assert!(output.status.success());
+    let lines = lines(&output);
+    assert_eq!(lines.len(), 4);
+    let refused = serde_json::json!({ "unsigned": 3, "other-key": 3 });
+    assert_eq!(lines[3]["refused"], refused);
+}
+
+#[test]
+fn a_key_file_that_others_can_read_is_one_clear_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = key_file(folder.path(), "5a");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    std::fs::set_permissions(&path, mode).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_posewire"))
+        .args(["listen", &format!("udp://127.0.0.1:{}", free_port()), "--key-file", &path])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(78));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("chmod 600") && said.lines().count() == 1, "{said}");
+}
+
+/// Until `child` has `path` open.
+fn wait_until_open(child: &Child, path: &std::path::Path) {
+    let folder = format!("/proc/{}/fd", child.id());
+    let begin = Instant::now();
+    let has_it = || {
+        std::fs::read_dir(&folder)
+            .unwrap()
+            .flatten()
+            .any(|fd| std::fs::read_link(fd.path()).is_ok_and(|to| to == path))
+    };
+    while !has_it() {
+        assert!(begin.elapsed() < Duration::from_secs(20), "it never opened {}", path.display());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_line_is_read_and_read_again_when_its_adapter_comes_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let link = folder.path().join("adapter");
+    let mut pty = Pty::open();
+    pty.link(&link);
+    let child = Command::new(env!("CARGO_BIN_EXE_posewire"))
+        .args(["listen", &format!("serial:{}?baud=921600", link.display())])
+        .args(["--format", "json", "--count", "8", "--seconds", "60"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut listener = Listener(Some(child));
+    let child = listener.0.as_mut().unwrap();
+    let mut shown = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    wait_until_open(child, pty.path());
+    let send = |pty: &Pty, packet: u16, cut: usize| {
+        let message =
+            PoseMessage::from_frame(&frame(u64::from(packet), 1), &PoseOptions::default());
+        let pose = CompactPose::new(&message, 0, message.captured_us);
+        let mut buffer = [0; 255];
+        let header = ShortHeader { session: 9, packet };
+        let len = encode_compact(header, &pose, &mut buffer).unwrap();
+        let mut line = [0; 300];
+        let len = cobs::encode(&buffer[..len], &mut line).unwrap();
+        assert_eq!(pty.write(&line[..len - cut]), len - cut);
+    };
+    for packet in 0..4 {
+        send(&pty, packet, 0);
+    }
+    // The plug is pulled in the middle of a frame, once the others were read.
+    send(&pty, 4, 60);
+    let mut lines: Vec<serde_json::Value> = Vec::new();
+    lines.extend(shown.by_ref().take(4).map(|l| serde_json::from_str(&l).unwrap()));
+    std::fs::remove_file(&link).unwrap();
+    drop(pty);
+    pty = Pty::open();
+    pty.link(&link);
+    wait_until_open(child, pty.path());
+    for packet in 5..9 {
+        send(&pty, packet, 0);
+    }
+    lines.extend(shown.map(|l| serde_json::from_str(&l).unwrap()));
+    let output = listener.end();
+    assert!(output.status.success());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("the line is gone") && said.contains("the line is back"), "{said}");
+    let packets: Vec<_> = lines[..8].iter().map(|l| l["packet"].as_u64().unwrap()).collect();
+    assert_eq!(packets, [0, 1, 2, 3, 5, 6, 7, 8]);
+    assert_eq!(lines[0]["person"]["root"], serde_json::json!([0.0, 0.0, 3.0]));
+    assert_eq!((&lines[8]["lost"], &lines[8]["sessions"]), (&1.into(), &1.into()));
 }

@@ -1,6 +1,7 @@
 //! What can be asked of posewire: one file per subcommand.
 
 mod demo;
+mod eval;
 mod listen;
 mod logging;
 mod models;
@@ -32,7 +33,9 @@ enum Command {
     Demo(demo::Demo),
     /// Receive packets and print them
     Listen(listen::Listen),
-    /// List the models that are known here
+    /// Measure a lifter on data of known truth
+    Eval(Box<eval::Eval>),
+    /// List the models that are known here, or add one
     Models(models::Models),
 }
 
@@ -61,6 +64,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(args),
         Command::Demo(args) => demo::demo(&args),
         Command::Listen(args) => listen::listen(&args),
+        Command::Eval(args) => eval::eval(&args),
         Command::Models(args) => models::models(&args),
     };
     let exit = match done {

@@ -8,7 +8,7 @@ use crate::detect::Detector;
 use crate::detect::topdown::TopDown;
 use crate::engine::catalog::Catalog;
 use crate::engine::{self, Backend, ModelKind, Precision};
-use crate::lift::Lifter;
+use crate::lift;
 use crate::pipeline::Pipeline;
 use crate::publish::{self, PublishSettings, Publisher};
 use crate::time::{Clock, MonotonicClock};
@@ -60,7 +60,7 @@ pub(super) fn prepare(
     let model = catalog
         .pick(ModelKind::Lifter, plan.models.lifter.as_deref())
         .map_err(|e| Failure::config(&e))?;
-    let lifter = Lifter::new(backend, &model, Precision::F32, &plan.lift)
+    let lifter = lift::open(backend, &model, Precision::F32, &plan.lift, detector.skeleton())
         .map_err(|e| Failure::config(&e))?;
     let clock: Arc<dyn Clock> = Arc::new(MonotonicClock);
     let id =
@@ -71,8 +71,8 @@ pub(super) fn prepare(
     let settings = PublishSettings {
         engine: EngineId::from_name(backend.name()),
         precision: PrecisionId::from_name("f32"),
+        clock_state: plan.clock_state,
         clock: clock.clone(),
-        ..PublishSettings::default()
     };
     let publishers = plan
         .publish

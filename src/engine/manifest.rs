@@ -98,6 +98,16 @@ struct WrittenLifterInput {
     lookaheads: Option<Vec<u32>>,
     skeleton: Skeleton,
     normalisation: Normalisation,
+    order: Option<Order>,
+}
+
+/// In which order the window's slots lie. It follows from the normalisation; it is written for
+/// the reader, and must not contradict.
+#[derive(Clone, Copy, PartialEq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Order {
+    NewestFirst,
+    OldestFirst,
 }
 
 #[derive(Deserialize)]
@@ -499,12 +509,22 @@ fn simcc(w: WrittenSimCc) -> Checked<SimCcDecoder> {
 
 fn lifter(input: WrittenLifterInput, output: WrittenLifterOutput) -> Checked<LifterSpec> {
     let [frames, joints, features] = input.window;
-    if joints != JOINTS || features != 3 || !(1..=1024).contains(&frames) {
+    let (values, order) = match input.normalisation {
+        Normalisation::Screen => (2, Order::OldestFirst),
+        _ => (3, Order::NewestFirst),
+    };
+    if joints != JOINTS || features != values || !(1..=1024).contains(&frames) {
         let shape = format!("{:?}", input.window);
         return wrong(
             "input.window",
-            format!("{shape} is not [frames, 17, 3] with 1 to 1024 frames"),
+            format!("{shape} is not [frames, 17, {values}] with 1 to 1024 frames"),
         );
+    }
+    if input.order.is_some_and(|o| o != order) {
+        return wrong("input.order", "contradicts input.normalisation: remove the key");
+    }
+    if values == 2 && input.context != 0 {
+        return wrong("input.context", "is 0 with screen coordinates");
     }
     if !(1.0..=1000.0).contains(&input.rate_hz) {
         return wrong("input.rate_hz", format!("{} is outside 1..1000", input.rate_hz));
@@ -523,6 +543,7 @@ fn lifter(input: WrittenLifterInput, output: WrittenLifterOutput) -> Checked<Lif
     let wanted = match input.normalisation {
         Normalisation::AnchoredVirtualCamera => 6,
         Normalisation::VirtualCamera => 5,
+        Normalisation::Screen => 0,
     };
     if input.context != 0 && input.context != wanted {
         let c = input.context;

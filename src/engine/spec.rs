@@ -123,7 +123,7 @@ pub struct KeypointsSpec {
 pub struct LifterSpec {
     /// Slots in a window.
     pub frames: usize,
-    /// Values per joint and slot: x, y, confidence.
+    /// Values per joint and slot: x, y and, but for [`Normalisation::Screen`], confidence.
     pub features: usize,
     /// Values in the second input `context`; 0 if there is none.
     pub context: usize,
@@ -167,6 +167,9 @@ pub enum Normalisation {
     /// The same with a camera that is held while it serves, slots on an absolute time grid, and
     /// the newest slot's freshness as an input (`models/train/lifter/INPUT.md`).
     AnchoredVirtualCamera,
+    /// The reference P-STMO's: x / w * 2 - 1, y / w * 2 - h / w of the pixel in a picture of w by
+    /// h, two values per joint, and the window's slots from the OLDEST to the newest.
+    Screen,
 }
 
 /// Order of a tensor's colour channels.

@@ -5,12 +5,18 @@
 //! computes for a slot is kept while the slot travels through the window. Its output frame is the
 //! camera's: x right, y down, z forward, metres, relative to the pelvis; where the pelvis is,
 //! [`root`] finds out. `docs/lifting.md` tells all of it in words.
+//!
+//! [`open`] chooses: checkpoints of the reference P-STMO, which see whole windows in screen
+//! coordinates, are run by [`reference::ReferenceLifter`]. [`Lift`] is what both do.
 
 pub mod bones;
 mod golden;
+pub mod h36m_input;
 mod matrix;
+mod open;
 mod person;
 pub mod plausibility;
+pub mod reference;
 mod refine;
 pub mod root;
 pub mod root_filter;
@@ -19,6 +25,7 @@ pub mod smooth;
 pub mod virtual_camera;
 pub mod window;
 
+pub use open::{Lift, open};
 pub use settings::{LiftSettings, LifterSettings, Mount, SubjectSettings};
 
 use arrayvec::ArrayVec;

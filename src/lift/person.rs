@@ -161,7 +161,7 @@ impl Past {
 
 /// Which keypoints the belief in a Human3.6M joint rests on: itself where COCO has it, else those
 /// around it.
-fn confidence(target: &Rays) -> [f32; JOINTS] {
+pub(super) fn confidence(target: &Rays) -> [f32; JOINTS] {
     use coco::*;
     const HIPS: &[usize] = &[LEFT_HIP, RIGHT_HIP];
     const SHOULDERS: &[usize] = &[LEFT_SHOULDER, RIGHT_SHOULDER];

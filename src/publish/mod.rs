@@ -8,10 +8,14 @@
 //! | `udp://host:port` | the datagrams of `docs/wire.md`; IPv6 in brackets; multicast by its address |
 //! | `udp://…?ttl=1&interface=eth0&dscp=46` | hops, the network to send on (name or IPv4 address), priority |
 //! | `udp://…?keypoints=yes` | the 2D keypoints, too (153 bytes a person): viewers want them, robots do not |
+//! | `udp://…?key=FILE` | every datagram signed with that key (HMAC-SHA-256) |
+//! | `serial:/dev/serial/by-id/…?baud=921600` | compact poses over a serial line, COBS-framed; `&format=full`, `&flow=hardware` |
 //! | `jsonl:-`, `jsonl:PATH` | the same content as JSON lines, with keypoints, to standard output or appended to a file |
 
 mod jsonl;
+pub mod key;
 mod numbering;
+pub mod serial;
 pub mod udp;
 
 use std::io;
@@ -19,7 +23,7 @@ use std::sync::Arc;
 
 use crate::fault::{Fault, Severity};
 use crate::pose::PoseFrame;
-use crate::time::{Clock, MonotonicClock};
+use crate::time::{Clock, MonotonicClock, Timestamp};
 use crate::wire::{ClockState, EngineId, PrecisionId, StatusMessage};
 
 /// Sends poses somewhere.
@@ -48,6 +52,13 @@ pub trait Publisher: Send {
         Ok(())
     }
 
+    /// For a target that is slower than poses may come: when it takes the next. It is given no
+    /// pose before, and then only the newest; those in between are counted as displaced. `None`:
+    /// it takes every pose at once.
+    fn busy_until(&self) -> Option<Timestamp> {
+        None
+    }
+
     /// Where it sends to, as in the configuration.
     fn describe(&self) -> &str;
 }
@@ -59,7 +70,8 @@ pub struct PublishSettings {
     pub engine: EngineId,
     /// In which arithmetic.
     pub precision: PrecisionId,
-    /// How this machine's realtime clock is disciplined, as far as is known.
+    /// How this machine's realtime clock is disciplined; where that is unknown, each publisher
+    /// finds out what it can.
     pub clock_state: ClockState,
     /// Gives the stamp of sending.
     pub clock: Arc<dyn Clock>,
@@ -85,10 +97,13 @@ pub fn open(uri: &str, settings: &PublishSettings) -> Result<Box<dyn Publisher>,
     if uri.starts_with("udp:") {
         return Ok(Box::new(udp::UdpPublisher::open(uri, settings)?));
     }
+    if uri.starts_with("serial:") {
+        return Ok(Box::new(serial::SerialPublisher::open(uri, settings)?));
+    }
     if let Some(path) = uri.strip_prefix("jsonl:") {
         return Ok(Box::new(jsonl::JsonLines::open(uri, path, settings)?));
     }
-    Err(unusable(uri, "give udp://host:port, jsonl:- or jsonl:PATH"))
+    Err(unusable(uri, "give udp://host:port, serial:DEVICE, jsonl:- or jsonl:PATH"))
 }
 
 fn unusable(uri: &str, problem: impl Into<String>) -> PublishError {
@@ -117,13 +132,34 @@ pub enum PublishError {
     },
 }
 
+impl PublishError {
+    /// A stable name for the status, for programs.
+    pub fn name(&self) -> &'static str {
+        let Self::NotSent { cause, .. } = self else { return "target-unusable" };
+        match cause.kind() {
+            io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkDown
+            | io::ErrorKind::AddrNotAvailable => "target-unreachable",
+            io::ErrorKind::ConnectionRefused => "target-refused",
+            io::ErrorKind::WouldBlock => "target-full",
+            io::ErrorKind::PermissionDenied => "target-forbidden",
+            io::ErrorKind::StorageFull => "storage-full",
+            io::ErrorKind::NotFound => "target-gone",
+            _ => "target-failed",
+        }
+    }
+}
+
 /// What to look at when the system's own words do not say.
 fn hint(cause: &io::Error) -> &'static str {
     match cause.kind() {
         io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => {
             " (no route: is the network up?)"
         }
-        io::ErrorKind::WouldBlock => " (the network takes no more: its queue is full)",
+        io::ErrorKind::ConnectionRefused => " (nobody listens on that port, yet)",
+        io::ErrorKind::WouldBlock => " (the way there takes no more: its queue is full)",
+        io::ErrorKind::NotFound => " (is it plugged in? it is opened again by itself)",
         io::ErrorKind::PermissionDenied => " (a firewall rule on this machine forbids it)",
         io::ErrorKind::StorageFull => " (free some space; it goes on by itself)",
         _ => "",

@@ -1,21 +1,27 @@
 //! Datagrams to one address, unicast or multicast.
 //!
-//! The socket is not connected: each datagram finds its own route, so that a network that comes
-//! up late, or comes back with another address, needs nothing from us; and a port where nobody
-//! listens is no error, as nobody can know it for multicast either. Sending never waits.
+//! Sending never waits, and no error ends it. A unicast socket is connected, which is how the
+//! system tells that a host refuses (ECONNREFUSED: nobody listens on the port, yet); that is
+//! counted, and the datagram that met the news is sent all the same. After any other error (no
+//! route, the address went away) the socket is made anew, so that a network that comes up late,
+//! or comes back with another address, needs nothing from us.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::numbering::Numbering;
-use super::{PublishError, PublishSettings, Publisher, unusable};
+use super::{PublishError, PublishSettings, Publisher, key, unusable};
 use crate::pose::PoseFrame;
+use crate::time::{Clock, Timestamp};
+use crate::wire::auth::Key;
 use crate::wire::{
-    EncodeError, MAX_MESSAGE, Message, PoseMessage, PoseOptions, Split, State, StatusMessage,
-    encode,
+    EncodeError, MAX_MESSAGE, MAX_TRAILER, Message, PoseMessage, PoseOptions, Split, State,
+    StatusMessage, encode,
 };
 
 /// A `udp://` URI, understood.
@@ -32,6 +38,8 @@ pub struct UdpTarget {
     pub dscp: Option<u8>,
     /// Send the 2D keypoints, too.
     pub keypoints: bool,
+    /// Sign with the key in this file.
+    pub key: Option<PathBuf>,
 }
 
 /// A network of this machine.
@@ -44,8 +52,8 @@ pub enum Interface {
 }
 
 impl UdpTarget {
-    /// Understands `udp://host:port?ttl=…&interface=…&dscp=…&keypoints=…`; asks the resolver if the host is
-    /// a name.
+    /// Understands `udp://host:port?ttl=…&interface=…&dscp=…&keypoints=…&key=…`; asks the
+    /// resolver if the host is a name.
     ///
     /// # Errors
     /// What is wrong and what to write instead.
@@ -76,6 +84,7 @@ impl UdpTarget {
             interface: None,
             dscp: None,
             keypoints: false,
+            key: None,
         };
         for pair in query.split('&').filter(|p| !p.is_empty()) {
             target.set(pair)?;
@@ -102,6 +111,8 @@ impl UdpTarget {
                     _ => return Err("keypoints must be yes or no".into()),
                 }
             }
+            "key" if !value.is_empty() => self.key = Some(value.into()),
+            "key" => return Err("key must be the path of a key file".into()),
             "interface" if !value.is_empty() => {
                 self.interface = Some(match value.parse() {
                     Ok(address) => Interface::Address(address),
@@ -110,7 +121,9 @@ impl UdpTarget {
             }
             "interface" => return Err("interface must be a name or an IPv4 address".into()),
             _ => {
-                return Err(format!("{key:?} is not known: use keypoints, ttl, interface or dscp"));
+                return Err(format!(
+                    "{key:?} is not known: use keypoints, key, ttl, interface or dscp"
+                ));
             }
         }
         Ok(())
@@ -132,6 +145,12 @@ impl UdpTarget {
     /// True for a multicast address.
     pub fn is_multicast(&self) -> bool {
         self.address.ip().is_multicast()
+    }
+
+    /// True for the one broadcast address that is known by itself. That of a network looks like
+    /// any other; nobody refuses there, and being connected does no harm.
+    fn is_broadcast(&self) -> bool {
+        matches!(self.address.ip(), IpAddr::V4(ip) if ip.is_broadcast())
     }
 }
 
@@ -164,15 +183,75 @@ pub fn interface_index(name: &str) -> Result<u32, String> {
     text.trim().parse().map_err(|_| no())
 }
 
+/// A socket that failed is made anew at most this often.
+const RENEW_EVERY: Duration = Duration::from_millis(250);
+
 /// Sends the datagrams of `docs/wire.md`.
 pub struct UdpPublisher {
     uri: Arc<str>,
-    socket: Socket,
-    address: SockAddr,
+    way: Way,
     numbering: Numbering,
     options: PoseOptions,
-    buffer: [u8; MAX_MESSAGE],
+    key: Option<Key>,
+    buffer: [u8; MAX_MESSAGE + MAX_TRAILER],
     last_status: Option<StatusMessage>,
+}
+
+/// The socket, and what becomes of it.
+struct Way {
+    target: UdpTarget,
+    address: SockAddr,
+    socket: Socket,
+    /// The system tells on it that the host refuses.
+    connected: bool,
+    renewed: Timestamp,
+    clock: Arc<dyn Clock>,
+}
+
+impl Way {
+    fn send(&mut self, datagram: &[u8]) -> io::Result<()> {
+        let connectable = !self.target.is_multicast() && !self.target.is_broadcast();
+        if !self.connected && connectable {
+            self.socket.connect(&self.address)?;
+            self.connected = true;
+        }
+        let sent = self.write(datagram);
+        match sent.as_ref().map_err(io::Error::kind) {
+            Ok(()) | Err(io::ErrorKind::WouldBlock) => {}
+            Err(io::ErrorKind::ConnectionRefused) => {
+                // The news is of an earlier datagram; this one was not sent because of it.
+                self.write(datagram)?;
+            }
+            Err(_) => self.renew(),
+        }
+        sent
+    }
+
+    fn write(&self, datagram: &[u8]) -> io::Result<()> {
+        if self.connected {
+            self.socket.send(datagram).map(drop)
+        } else {
+            self.socket.send_to(datagram, &self.address).map(drop)
+        }
+    }
+
+    /// A socket keeps the address that this machine had when it was connected: another one finds
+    /// the way that there is now.
+    fn renew(&mut self) {
+        let now = self.clock.now();
+        if now.since(self.renewed) < RENEW_EVERY {
+            return;
+        }
+        self.renewed = now;
+        match socket_for(&self.target) {
+            Ok(socket) => {
+                self.socket = socket;
+                self.connected = false;
+            }
+            // Its interface may be gone: the old one stays until there is a better.
+            Err((what, e)) => log::debug!("{what} failed: {e}"),
+        }
+    }
 }
 
 impl UdpPublisher {
@@ -182,15 +261,18 @@ impl UdpPublisher {
     /// [`PublishError::Unusable`] if the URI cannot be used on this machine.
     pub fn open(uri: &str, settings: &PublishSettings) -> Result<Self, PublishError> {
         let target = UdpTarget::parse(uri).map_err(|problem| unusable(uri, problem))?;
+        let key = target.key.as_deref().map(key::read).transpose();
+        let key = key.map_err(|problem| unusable(uri, problem))?;
         let socket = socket_for(&target).map_err(|(what, e)| {
             let problem =
                 format!("{what} failed ({e}): check the address and the query of the URI");
             unusable(uri, problem)
         })?;
+        if let Some(key) = &key {
+            log::info!("publisher {uri}: signed with key {}", key.id());
+        }
         Ok(Self {
             uri: uri.into(),
-            socket,
-            address: target.address.into(),
             numbering: Numbering::new(settings),
             options: PoseOptions {
                 keypoints: target.keypoints,
@@ -198,7 +280,16 @@ impl UdpPublisher {
                 engine: settings.engine,
                 precision: settings.precision,
             },
-            buffer: [0; MAX_MESSAGE],
+            way: Way {
+                address: target.address.into(),
+                target,
+                socket,
+                connected: false,
+                renewed: settings.clock.now(),
+                clock: settings.clock.clone(),
+            },
+            key,
+            buffer: [0; MAX_MESSAGE + MAX_TRAILER],
             last_status: None,
         })
     }
@@ -207,15 +298,25 @@ impl UdpPublisher {
         PublishError::NotSent { uri: self.uri.clone(), cause }
     }
 
+    /// Sends the message in the first `len` bytes of the buffer.
+    fn send(&mut self, len: usize) -> io::Result<()> {
+        let signed = match &self.key {
+            // There is room: the buffer has a trailer's behind the longest message.
+            Some(key) => key.sign(&mut self.buffer, len).unwrap_or(len),
+            None => len,
+        };
+        self.way.send(&self.buffer[..signed])
+    }
+
     fn send_status(&mut self, status: StatusMessage) -> Result<(), PublishError> {
         let message = Message::Status(status);
         let sent = encode(&self.numbering.next(), &message, &mut self.buffer)
             .map_err(unencodable)
-            .and_then(|len| self.socket.send_to(&self.buffer[..len], &self.address));
+            .and_then(|len| self.send(len));
         if let Message::Status(status) = message {
             self.last_status = Some(status);
         }
-        sent.map(drop).map_err(|e| self.not_sent(e))
+        sent.map_err(|e| self.not_sent(e))
     }
 }
 
@@ -265,8 +366,9 @@ impl Publisher for UdpPublisher {
         let mut parts = Split::new(&message);
         let mut first_failure = None;
         for _ in 0..parts.parts() {
-            let sent = match parts.next(&self.numbering.next(), &mut self.buffer) {
-                Ok(Some(datagram)) => self.socket.send_to(datagram, &self.address),
+            let Some(room) = self.buffer.first_chunk_mut() else { break };
+            let sent = match parts.next(&self.numbering.next(), room).map(|d| d.map(<[u8]>::len)) {
+                Ok(Some(len)) => self.send(len),
                 Ok(None) => break,
                 Err(e) => return Err(self.not_sent(unencodable(e))),
             };
@@ -386,18 +488,52 @@ mod tests {
     }
 
     #[test]
-    fn a_port_where_nobody_listens_costs_nothing_and_works_once_somebody_does() {
+    fn a_port_where_nobody_listens_is_counted_by_name_and_works_once_somebody_does() {
         let address = listener("127.0.0.1:0").local_addr().unwrap();
         let mut publisher = open(&format!("udp://{address}"));
+        // On loopback a refusal is back before the call returns: from the second datagram on each
+        // brings the news of the one before.
+        let mut refused = 0;
         for _ in 0..10 {
-            // The first refusals come back as ICMP errors within this time.
-            publisher.publish(&frame(1)).unwrap();
-            std::thread::sleep(Duration::from_millis(2));
+            match publisher.publish(&frame(1)) {
+                Ok(()) => {}
+                Err(e) => {
+                    assert_eq!((e.severity(), e.name()), (Severity::Skip, "target-refused"));
+                    assert!(e.to_string().contains("nobody listens"), "{e}");
+                    refused += 1;
+                }
+            }
         }
+        assert_eq!(refused, 9);
         let socket = listener(&address.to_string());
+        // The news of the tenth comes with the eleventh, which is sent all the same.
+        assert!(publisher.publish(&frame(1)).is_err());
+        assert_eq!(receive(&socket).header.packet, 10, "what nobody received keeps its number");
         publisher.publish(&frame(1)).unwrap();
-        let got = receive(&socket);
-        assert_eq!(got.header.packet, 10, "what nobody received keeps its number");
+        assert_eq!(receive(&socket).header.packet, 11);
+    }
+
+    #[test]
+    fn a_signed_target_sends_what_the_key_verifies_and_what_any_reader_reads() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("key");
+        std::fs::write(&path, "5a".repeat(32)).unwrap();
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600))
+            .unwrap();
+        let socket = listener("127.0.0.1:0");
+        let address = socket.local_addr().unwrap();
+        let mut publisher = open(&format!("udp://{address}?key={}", path.display()));
+        let status = StatusMessage::default();
+        publisher.status(&status).unwrap();
+        publisher.publish(&frame(16)).unwrap();
+        let key = key::read(&path).unwrap();
+        let mut buffer = [0; 2_000];
+        for _ in 0..5 {
+            let len = socket.recv(&mut buffer).unwrap();
+            assert!(len <= 1_472);
+            assert_eq!(key.verify(&buffer[..len]), Ok(()));
+            decode(&buffer[..len]).unwrap();
+        }
     }
 
     #[test]
@@ -444,9 +580,22 @@ mod tests {
         let port = socket.local_addr().unwrap().port();
         let uri = format!("udp://{group}:{port}?ttl=3&interface=127.0.0.1&dscp=46");
         let mut publisher = UdpPublisher::open(&uri, &PublishSettings::default()).unwrap();
-        assert_eq!(publisher.socket.multicast_ttl_v4().unwrap(), 3);
+        assert_eq!(publisher.way.socket.multicast_ttl_v4().unwrap(), 3);
         publisher.publish(&frame(1)).unwrap();
         assert!(matches!(receive(&socket).message, Message::Pose(_)));
+    }
+
+    #[test]
+    fn hops_and_priority_are_set_for_both_families_and_both_kinds_of_targets() {
+        let open = |uri| UdpPublisher::open(uri, &PublishSettings::default()).unwrap().way.socket;
+        let unicast = open("udp://127.0.0.1:9?ttl=7&dscp=46");
+        assert_eq!((unicast.ttl_v4().unwrap(), unicast.tos_v4().unwrap()), (7, 46 << 2));
+        let group = open("udp://239.1.1.1:9?ttl=7&dscp=10");
+        assert_eq!((group.multicast_ttl_v4().unwrap(), group.tos_v4().unwrap()), (7, 10 << 2));
+        let unicast = open("udp://[::1]:9?ttl=7&dscp=46");
+        assert_eq!((unicast.unicast_hops_v6().unwrap(), unicast.tclass_v6().unwrap()), (7, 184));
+        let group = open("udp://[ff02::1]:9?ttl=7&dscp=1");
+        assert_eq!((group.multicast_hops_v6().unwrap(), group.tclass_v6().unwrap()), (7, 4));
     }
 
     #[test]
@@ -475,11 +624,20 @@ mod tests {
             ("udp://127.0.0.1:1?ttl=0", "1 to 255"),
             ("udp://127.0.0.1:1?dscp=64", "0 to 63"),
             ("udp://127.0.0.1:1?colour=red", "ttl, interface or dscp"),
+            ("udp://127.0.0.1:1?key=", "path of a key file"),
+            ("udp://127.0.0.1:1?key=/no/such/key", "cannot be read"),
             ("udp://127.0.0.1:1?keypoints=1", "yes or no"),
             ("udp://127.0.0.1:1?interface=", "name or an IPv4 address"),
             ("udp://239.1.1.1:1?interface=nosuch0", "interface"),
             ("udp://[ff02::1]:1?interface=nosuch0", "ip link"),
             ("udp://[ff02::1]:1?interface=10.0.0.1", "by its name"),
+            ("serial:ttyUSB0", "/dev/serial/by-id"),
+            ("serial:/dev/ttyUSB0?baud=fast", "from 300"),
+            ("serial:/dev/ttyUSB0?flow=software", "none or hardware"),
+            ("serial:/dev/ttyUSB0?format=json", "compact or full"),
+            ("serial:/dev/ttyUSB0?keypoints=yes", "format=full"),
+            ("serial:/dev/ttyUSB0?parity=even", "baud, flow, format"),
+            ("serial:/dev/null", "no serial device"),
             ("jsonl:", "jsonl:PATH"),
             ("jsonl:/no/such/directory/x", "cannot be opened"),
         ] {

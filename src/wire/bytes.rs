@@ -55,6 +55,13 @@ impl<'a> Writer<'a> {
         }
     }
 
+    /// Overwrites one byte at `at`.
+    pub fn patch_u8(&mut self, at: usize, v: u8) {
+        if let Some(place) = self.bytes.get_mut(at) {
+            *place = v;
+        }
+    }
+
     /// Bytes asked to be written so far; may exceed the slice.
     pub fn len(&self) -> usize {
         self.at

@@ -1,5 +1,5 @@
-//! Datagrams kept in `tests/data/wire`, which every other decoder of the format is tested with,
-//! and the worked example of `docs/wire.md`.
+//! Datagrams kept in `tests/data/wire`, and the bytes of a line in `tests/data/line`, which every
+//! other decoder of the format is tested with; and the worked example of `docs/wire.md`.
 //!
 //! `POSEWIRE_REGENERATE=1 cargo test golden` writes them anew; without it they are compared.
 
@@ -136,23 +136,92 @@ fn cases() -> Vec<(String, Vec<u8>)> {
     .into_iter()
     .map(|(name, bytes)| (name.to_owned(), bytes))
     .collect::<Vec<_>>();
+    all.extend(short_cases());
+    let mut signed = person.clone();
+    signed.resize(person.len() + auth::TRAILER, 0);
+    golden_key().sign(&mut signed, person.len()).unwrap();
+    all.push(("signed".to_owned(), signed));
     for (n, part) in datagrams(&frame(16), &options).into_iter().enumerate() {
         all.push((format!("sixteen_{n}"), part));
     }
     all
 }
 
+/// The key that `signed.bin` was signed with, as its file has it.
+const GOLDEN_KEY: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\n";
+
+fn golden_key() -> auth::Key {
+    auth::Key::from_hex(GOLDEN_KEY).unwrap()
+}
+
+/// The compact messages of a frame, numbered from the header's packet number.
+fn compact(frame: &crate::pose::PoseFrame) -> Vec<Vec<u8>> {
+    let mut message = PoseMessage::from_frame(frame, &options());
+    if let Some(person) = message.persons.first_mut() {
+        person.root_covariance = Some([0.25, 0.0, -0.125, 0.5, 0.0625, 1.0]);
+        person.plausibility = Share::from_byte(200);
+    }
+    let one = |n: usize| {
+        let mut short = ShortHeader::from(&header());
+        short.packet += n as u16;
+        let mut buffer = [0; MAX_SHORT_MESSAGE];
+        let pose = CompactPose::new(&message, n, header().sent_us);
+        let len = encode_compact(short, &pose, &mut buffer).unwrap();
+        buffer[..len].to_vec()
+    };
+    (0..CompactPose::count(&message)).map(one).collect()
+}
+
+fn short_cases() -> Vec<(String, Vec<u8>)> {
+    let person = compact(&frame(1)).remove(0);
+    let changed = |at: usize, value: u8| {
+        let mut bytes = person.clone();
+        bytes[at] = value;
+        reseal(&mut bytes);
+        bytes
+    };
+    let mut waiting = frame(1);
+    waiting.persons[0].pose = None;
+    let mut longer = person.clone();
+    longer.splice(144..144, [0xEE; 4]);
+    longer[2] += 4;
+    reseal(&mut longer);
+    let mut damaged = person.clone();
+    damaged[50] ^= 0x10;
+    let mut behind = person.clone();
+    behind.extend([0x5A; 9]);
+    let persons = compact(&frame(4));
+    let cases = [
+        ("compact", person.clone()),
+        ("compact_fourth", persons[3].clone()),
+        ("compact_nobody", compact(&frame(0)).remove(0)),
+        ("compact_without_pose", compact(&waiting).remove(0)),
+        ("compact_newer_minor", longer),
+        ("compact_with_trailer", behind),
+        ("compact_unknown_type", changed(1, 0x1C)),
+        ("compact_bad_crc", damaged),
+        ("compact_bad_truncated", person[..100].to_vec()),
+        ("compact_bad_major", changed(1, 0x23)),
+        ("compact_bad_skeleton", changed(7, 0x07)),
+        ("compact_bad_index", changed(9, 1)),
+    ];
+    cases.map(|(name, bytes)| (name.to_owned(), bytes)).into()
+}
+
 /// What a decoder is to make of the bytes, as JSON.
 fn meaning(bytes: &[u8]) -> String {
-    let mut json = match decode(bytes) {
-        Ok(Datagram { header, message }) => {
+    match decode_packet(bytes) {
+        Ok(Packet::Full(Datagram { header, message })) => {
             serde_json::to_string_pretty(&json::Line { header: &header, message: &message })
                 .unwrap()
         }
-        Err(e) => format!("{{\"error\": \"{}\"}}", e.name()),
-    };
-    json.push('\n');
-    json
+        Ok(Packet::Short(short)) => serde_json::to_string_pretty(&json::ShortLine(&short)).unwrap(),
+        Err(e) => error(e.name()),
+    }
+}
+
+fn error(name: &str) -> String {
+    format!("{{\"error\": \"{name}\"}}")
 }
 
 fn at_root(path: &str) -> PathBuf {
@@ -184,10 +253,72 @@ fn golden_datagrams_are_made_and_read_as_ever() {
     let cases = cases();
     for (name, bytes) in &cases {
         keep(&directory.join(format!("{name}.bin")), bytes);
-        keep(&directory.join(format!("{name}.json")), meaning(bytes).as_bytes());
+        keep(&directory.join(format!("{name}.json")), (meaning(bytes) + "\n").as_bytes());
     }
     let files = fs::read_dir(&directory).unwrap().count();
     assert_eq!(files, 2 * cases.len(), "files in {} that no case makes", directory.display());
+}
+
+/// A line as a reader finds it that joins in the middle, with what can happen on one.
+fn line() -> Vec<u8> {
+    let framed = |message: &[u8]| {
+        let mut out = vec![0; cobs::framed_len(message.len())];
+        let len = cobs::encode(message, &mut out).unwrap();
+        out.truncate(len);
+        out
+    };
+    let persons = compact(&frame(2));
+    let (first, second) = (framed(&persons[0]), framed(&persons[1]));
+    let mut flipped = first.clone();
+    flipped[70] ^= 0x04;
+    let mut stream = first[90..].to_vec();
+    stream.extend(&first);
+    stream.extend([0, 0]);
+    stream.extend(framed(&one(&status())));
+    // Cut off in the middle, and then what comes when the line works again.
+    stream.extend(&second[..60]);
+    stream.push(0);
+    stream.extend(&second);
+    stream.extend(&flipped);
+    // A lost zero: two frames run into one another.
+    stream.extend(&first[..first.len() - 1]);
+    stream.extend(&second);
+    // Noise of another baud rate, longer than any frame.
+    stream.extend([0x55; 2_000]);
+    stream.push(0);
+    stream.extend(framed(&one(&everything())));
+    stream.extend(framed(b"hello"));
+    stream.extend(framed(&compact(&frame(0))[0]));
+    stream
+}
+
+#[test]
+fn golden_line_is_made_and_read_as_ever() {
+    let stream = line();
+    let directory = at_root("tests/data/line");
+    keep(&directory.join("line.bin"), &stream);
+    // However it is cut.
+    for size in [1, 7, 64, 5_000] {
+        let mut reader = cobs::FrameReader::new();
+        let mut all = Vec::new();
+        for mut piece in stream.chunks(size) {
+            while let Some(found) = reader.next(&mut piece) {
+                all.push(match found {
+                    Ok(frame) => meaning(frame),
+                    Err(e) => error(e.name()),
+                });
+            }
+        }
+        let text = format!("[\n{}\n]\n", all.join(",\n"));
+        keep(&directory.join("line.json"), text.as_bytes());
+    }
+}
+
+#[test]
+fn golden_signature_is_verified() {
+    keep(&at_root("tests/data/line/key.hex"), GOLDEN_KEY.as_bytes());
+    let signed = fs::read(at_root("tests/data/wire/signed.bin")).unwrap();
+    assert_eq!(golden_key().verify(&signed), Ok(()));
 }
 
 /// The example's fields: bytes, name, value.

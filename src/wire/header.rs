@@ -9,7 +9,8 @@ pub(super) const LEN: usize = 40;
 pub(super) const LENGTH_AT: usize = 8;
 
 /// How the sender's realtime clock is disciplined.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum ClockState {
     /// The sender does not know.
     #[default]

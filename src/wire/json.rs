@@ -4,8 +4,8 @@
 use serde::ser::{Serialize, SerializeMap, SerializeStruct, Serializer};
 
 use super::{
-    FaultRecord, Header, Joints3d, Keypoints, Message, PersonRecord, PoseMessage, Share,
-    StatusMessage,
+    CompactBody, CompactPerson, CompactPose, FaultRecord, Header, Joints3d, Keypoints, Message,
+    PersonRecord, PoseMessage, Share, ShortDatagram, ShortMessage, StatusMessage,
 };
 use crate::fault::Severity;
 use crate::skeleton::Skeleton;
@@ -40,6 +40,75 @@ impl Serialize for Line<'_> {
         }
         map.end()
     }
+}
+
+/// A message with a short header that serialises to its JSON object. Lengths are in metres.
+#[derive(Clone, Copy, Debug)]
+pub struct ShortLine<'a>(pub &'a ShortDatagram);
+
+impl Serialize for ShortLine<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        let ShortDatagram { header, message } = self.0;
+        match message {
+            ShortMessage::Pose(_) => map.serialize_entry("type", "compact")?,
+            ShortMessage::Unknown { kind } => map.serialize_entry("type", kind)?,
+        }
+        map.serialize_entry("session", &format_args!("{:02x}", header.session))?;
+        map.serialize_entry("packet", &header.packet)?;
+        if let ShortMessage::Pose(pose) = message {
+            compact_entries(pose, &mut map)?;
+        }
+        map.end()
+    }
+}
+
+fn compact_entries<M: SerializeMap>(m: &CompactPose, map: &mut M) -> Result<(), M::Error> {
+    map.serialize_entry("camera", &m.camera)?;
+    map.serialize_entry("sequence", &m.sequence)?;
+    map.serialize_entry("media_time", &m.media_time)?;
+    map.serialize_entry("degraded", &m.degraded)?;
+    map.serialize_entry("age_us", &m.age_us())?;
+    map.serialize_entry("lookahead_us", &(u32::from(m.lookahead) * 10_000))?;
+    map.serialize_entry("skeleton", Skeleton::Human36m17.name())?;
+    map.serialize_entry("persons_in_frame", &m.persons_in_frame)?;
+    map.serialize_entry("person_index", &m.person_index)?;
+    map.serialize_entry("root_deviation", &m.root_deviation_cm.map(|cm| f64::from(cm) / 100.0))?;
+    map.serialize_entry("person", &m.person.as_ref().map(CompactOne))
+}
+
+struct CompactOne<'a>(&'a CompactPerson);
+
+impl Serialize for CompactOne<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let p = self.0;
+        let mut s = serializer.serialize_struct("person", 9)?;
+        s.serialize_field("track", &p.track)?;
+        s.serialize_field("describes_us", &p.describes_us)?;
+        s.serialize_field("predicted", &p.predicted)?;
+        s.serialize_field("revision", &p.revision)?;
+        s.serialize_field("withheld", &p.withheld)?;
+        s.serialize_field("score", &p.score)?;
+        s.serialize_field("plausibility", &p.plausibility)?;
+        s.serialize_field("root", &p.body.and_then(|b| b.root_mm).map(metres))?;
+        s.serialize_field("joints", &p.body.as_ref().map(Millimetres))?;
+        s.end()
+    }
+}
+
+struct Millimetres<'a>(&'a CompactBody);
+
+impl Serialize for Millimetres<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let joints = std::iter::once([0; 3]).chain(self.0.joints_mm).map(metres);
+        let points = joints.zip(self.0.confidence).map(|([x, y, z], c)| (x, y, z, c));
+        serializer.collect_map(Skeleton::Human36m17.joint_names().iter().zip(points))
+    }
+}
+
+/// As decimals that end after three places.
+fn metres(mm: [i16; 3]) -> [f64; 3] {
+    mm.map(|v| f64::from(v) / 1e3)
 }
 
 fn pose_entries<M: SerializeMap>(m: &PoseMessage, map: &mut M) -> Result<(), M::Error> {

@@ -7,17 +7,25 @@
 //! - Sending: [`PoseMessage::from_frame`], then [`Split`] gives its datagrams one by one into the
 //!   caller's buffer, without allocating. [`encode`] does any single message.
 //! - Receiving: [`decode`] turns any bytes into a message or a named [`WireError`].
+//! - Slow lines: [`CompactPose`] is a person in 128 bytes behind a header of 6; [`cobs`] makes
+//!   frames of messages on a line and finds them again. [`decode_packet`] reads either header.
 //! - Over many datagrams: [`Sequencer`] counts what was lost, late or doubled, [`Assembler`] puts
 //!   the parts of a frame together.
+//! - [`auth`] signs datagrams with a shared key and verifies them.
 //! - [`json`] is the same content as one line of JSON.
 
+pub mod auth;
 mod bytes;
+pub mod cobs;
+mod compact;
 mod header;
 pub mod json;
 mod pose;
 mod status;
 mod stream;
 
+#[cfg(test)]
+mod compact_tests;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
@@ -27,6 +35,10 @@ mod stream_tests;
 #[cfg(test)]
 mod tests;
 
+pub use compact::{
+    COMPACT_MESSAGE, COMPACT_PERSON, CompactBody, CompactPerson, CompactPose, MAX_SHORT_MESSAGE,
+    SHORT_MAGIC, ShortDatagram, ShortHeader, ShortMessage, decode_short, encode_compact,
+};
 pub use header::{ClockState, Header};
 pub use pose::{
     EngineId, Joints3d, Keypoints, MAX_RECORDS, PersonRecord, PoseMessage, PoseOptions,
@@ -47,7 +59,7 @@ pub const MINOR: u8 = 0;
 /// The most bytes that a message takes, CRC included. With [`MAX_TRAILER`] behind it, it fits
 /// into one Ethernet frame under IPv6 (1,500 - 40 - 8 = 1,452) and IPv4 (1,472).
 pub const MAX_MESSAGE: usize = 1_420;
-/// Bytes that may follow a message in its datagram: kept free for authentication.
+/// Bytes that may follow a message in its datagram: [`auth`] signs there.
 pub const MAX_TRAILER: usize = 32;
 
 static CRC32C: crc::Crc<u32, crc::Table<16>> = crc::Crc::<u32, _>::new(&crc::CRC_32_ISCSI);
@@ -91,6 +103,16 @@ impl Message {
 
 const POSE: u8 = 1;
 const STATUS: u8 = 2;
+
+/// A message behind either header.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "boxing them would allocate")]
+pub enum Packet {
+    /// With the header of 40 bytes.
+    Full(Datagram),
+    /// With the header of 6 bytes.
+    Short(ShortDatagram),
+}
 
 /// Why bytes are not a message. A receiver drops the datagram and counts it by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
@@ -242,6 +264,18 @@ pub fn decode(datagram: &[u8]) -> Result<Datagram, WireError> {
         kind => Message::Unknown { kind },
     };
     Ok(Datagram { header, message })
+}
+
+/// Reads one message with either header: what a line's frame holds.
+///
+/// # Errors
+/// Names what is wrong; the message is to be dropped.
+pub fn decode_packet(bytes: &[u8]) -> Result<Packet, WireError> {
+    if bytes.first() == Some(&SHORT_MAGIC) {
+        decode_short(bytes).map(Packet::Short)
+    } else {
+        decode(bytes).map(Packet::Full)
+    }
 }
 
 /// Checks magic, version, length and CRC; returns the message without its CRC, and the header's

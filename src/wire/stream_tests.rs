@@ -48,6 +48,18 @@ fn a_jump_over_the_whole_window_forgets_nothing_and_remembers_nothing_wrong() {
 }
 
 #[test]
+fn short_numbers_count_like_long_ones_also_across_their_wraps() {
+    let mut s = Sequencer::default();
+    for packet in 65_000..200_000_u32 {
+        assert_eq!(s.observe_short(packet as u16), Arrival::InOrder, "{packet}");
+    }
+    assert_eq!(s.observe_short(200_005_u32 as u16), Arrival::Ahead { missing: 5 });
+    assert_eq!(s.observe_short(200_003_u32 as u16), Arrival::Late);
+    assert_eq!(s.observe_short(200_003_u32 as u16), Arrival::Duplicate);
+    assert_eq!(s.tally().lost, 4);
+}
+
+#[test]
 fn an_overtaken_frame_is_given_up_counted_once_and_its_late_parts_are_dropped() {
     let datagrams = datagrams(&frame(16), &PoseOptions::default());
     let part = |n: usize| (decode(&datagrams[n]).unwrap().header, pose_of(&datagrams[n]));

@@ -16,7 +16,7 @@ use posewire::frame::{
 };
 use posewire::lift::{LiftSettings, Lifter};
 use posewire::pipeline::{Geometry, Pipeline};
-use posewire::pose::{Keypoint, Keypoints2d};
+use posewire::pose::{Keypoint, Keypoints2d, Person, Pose3d, PoseFrame, StageStamps, TrackId};
 use posewire::skeleton::{JOINTS, Skeleton};
 use posewire::time::{Clock, MonotonicClock, Timestamp};
 use posewire::track::{TrackSettings, Tracker};
@@ -177,4 +177,44 @@ pub fn grey_frame(pool: &mut FramePool, sequence: u64, seconds: f64) -> Frame {
     let dequeued = MonotonicClock.now();
     let stamp = FrameStamp { camera: 0, sequence, captured, timebase: Timebase::Media, dequeued };
     pool.share(lease, layout, stamp).unwrap()
+}
+
+/// The poses of one frame: persons whose numbers and joints follow from the frame's number.
+pub fn pose_frame(sequence: u64, captured: Timestamp, persons: u32) -> PoseFrame {
+    let person = |n: u32| Person {
+        track: TrackId(n),
+        keypoints: Keypoints2d {
+            points: [Keypoint { x: 100.0, y: 50.0, confidence: 1.0 }; JOINTS],
+            score: 0.9,
+        },
+        predicted: false,
+        pose: Some(Pose3d {
+            joints: std::array::from_fn(|j| {
+                let at = (sequence * 31 + u64::from(n) * 7) as f32 * 1e-3 % 1.0;
+                if j == 0 { [0.0; 3] } else { [at, j as f32 * 0.05, -at] }
+            }),
+            confidence: [0.5; JOINTS],
+            root: Some([0.0, 0.0, 3.0]),
+            root_covariance: None,
+            plausibility: None,
+            describes: captured,
+            lookahead_nanos: 0,
+        }),
+        revision: None,
+    };
+    PoseFrame {
+        camera: 0,
+        sequence,
+        captured,
+        media_time: false,
+        stamps: StageStamps {
+            dequeued: captured,
+            decoded: captured,
+            detected: captured,
+            lifted: captured,
+        },
+        image_size: (640, 480),
+        persons: (1..=persons).map(person).collect(),
+        model: 1,
+    }
 }

@@ -5,16 +5,19 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Dict, Optional
 
-from . import Datagram, Pose, Status
+from .compact import Packet, Short
+from .wire import Pose, Status, Unknown
 
 
 def _share(value: Optional[float]) -> Optional[float]:
     return None if value is None else round(value, 3)
 
 
-def to_json(datagram: Datagram) -> Dict[str, Any]:
+def to_json(packet: Packet) -> Dict[str, Any]:
     """The object that ``posewire listen --format json`` prints, without its receive fields."""
-    header, message = datagram.header, datagram.message
+    if isinstance(packet, Short):
+        return _short(packet)
+    header, message = packet.header, packet.message
     if isinstance(message, Pose):
         kind: Any = "pose"
     elif isinstance(message, Status):
@@ -25,13 +28,28 @@ def to_json(datagram: Datagram) -> Dict[str, Any]:
     if isinstance(message, Pose):
         out["model"] = f"{message.model:08x}"
         for person in out["persons"]:
-            person["score"] = _share(person["score"])
-            person["plausibility"] = _share(person["plausibility"])
-            for points in (person["joints"], person["keypoints"]):
-                for name, point in (points or {}).items():
-                    *place, confidence = point.values()
-                    points[name] = [*place, _share(confidence)]
+            _person(person)
     return out
+
+
+def _short(packet: Short) -> Dict[str, Any]:
+    header = {"session": f"{packet.session:02x}", "packet": packet.packet}
+    if isinstance(packet.message, Unknown):
+        return {"type": packet.message.kind, **header}
+    out = {"type": "compact", **header, **dataclasses.asdict(packet.message)}
+    if out["person"] is not None:
+        _person(out["person"])
+    return out
+
+
+def _person(person: Dict[str, Any]) -> None:
+    person["score"] = _share(person["score"])
+    person["plausibility"] = _share(person["plausibility"])
+    for kind in ("joints", "keypoints"):
+        points: Dict[str, Any] = person.get(kind) or {}
+        for name, point in points.items():
+            *place, confidence = point.values()
+            points[name] = [*place, _share(confidence)]
 
 
 def _header(header: Any) -> Dict[str, Any]:

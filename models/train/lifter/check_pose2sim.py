@@ -17,7 +17,7 @@ import torch
 
 import metrics
 import window as spec
-from try_clip import keypoints, person_box
+from try_clip import keypoints, lift, live_windows, person_box
 
 TRC = ["RHip", "RKnee", "RAnkle", "LHip", "LKnee", "LAnkle", "LShoulder", "LElbow", "LWrist", "RShoulder", "RElbow", "RWrist"]
 H36 = [1, 2, 3, 4, 5, 6, 11, 12, 13, 14, 15, 16]
@@ -34,12 +34,13 @@ def main():
     a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for k in ("folder", "person", "keypoints", "model"):
         a.add_argument("--" + k, required=True)
+    a.add_argument("--lookahead", type=int, default=0)
     a.add_argument("--cache", help="folder for the 2D keypoints")
     a = a.parse_args()
     truth = read_trc(f"{a.folder}/Balancing_filt_butterworth.trc")
     calib = tomllib.load(open(f"{a.folder}/Calib_qualisys.toml", "rb"))
     s = ort.InferenceSession(a.model)
-    names, slots = [i.name for i in s.get_inputs()], s.get_inputs()[0].shape[1]
+    slots = s.get_inputs()[0].shape[1]
     for cam in ("01", "03"):
         c = calib[f"cam_{cam}"]
         k, rot = np.array(c["matrix"]), cv2.Rodrigues(np.array(c["rotation"]))[0]
@@ -63,13 +64,13 @@ def main():
         rays = spec.unit_rays(kp[..., :2], k[0, 0], k[1, 1], k[0, 2], k[1, 2])
         t = np.arange(len(kp)) / 60
         for label, g in (("gravity unknown", None), ("gravity known", rot @ [0, 0, -1.0])):
-            out = []
-            for i in range(n):
-                lo = max(0, i - 90)
-                w, ctx, r = spec.normalise(*spec.resample(t[lo : i + 1], rays[lo : i + 1], kp[lo : i + 1, :, 2], slots, 25.0), g)
-                feed = {"window": w[None], "context": ctx[None]}
-                out.append(spec.to_camera(s.run(None, {q: feed[q] for q in names})[0][0].astype(float), r))
-            p, q = np.array(out)[:, H36], cam_truth[:n]
+            live = live_windows(t, rays[:n], kp[:n, :, 2], slots, g, a.lookahead)
+            live = [x for x in live if x is not None and x[4] >= 0]
+            # The reference at the instants that the lookahead describes.
+            at = np.array([x[4] for x in live]) * 60
+            lo = np.clip(np.floor(at).astype(int), 0, n - 2)
+            q = cam_truth[lo] + (at - lo)[:, None, None] * (cam_truth[lo + 1] - cam_truth[lo])
+            p = lift(s, live)[:, H36]
             p, q = p - p[:, [0, 3]].mean(1, keepdims=True), q - q[:, [0, 3]].mean(1, keepdims=True)
             scale = (p * q).sum() / (p * p).sum()
             tp, tq = torch.from_numpy(p), torch.from_numpy(q)

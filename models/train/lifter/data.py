@@ -9,8 +9,9 @@ import geometry
 from detector_noise import detect, rand
 from mocap import CHAIN, CHAIN_REF_M, HZ, Mocap
 from skeleton import COCO_FROM_MOCAP, MIRROR22, PARENT22
+from window import EPS_T
 
-OBSERVATIONS = 38  # enough for 32 frames/s over 27 slots at 25 Hz; longer windows scale it
+EARLIER = 8  # grid times that the window one observation earlier may be behind
 
 
 def ancestors():
@@ -32,17 +33,22 @@ GROUP = [0, 1, 2, 3, 1, 2, 3, 4, 4, 5, 6, 7, 8, 9, 7, 8, 9, 6, 6, 6, 6, 6]
 @dataclass
 class Batch:
     window: torch.Tensor  # [B,T,17,3]
-    context: torch.Tensor  # [B,5]
+    fresh: torch.Tensor  # [B,1]
+    context: torch.Tensor  # [B,6], lookahead 0
     joints: torch.Tensor  # [B,T,17,3] truth in the virtual camera, root-relative, metres, every slot
     clean: torch.Tensor  # [B,T,17,2] exact 2D in the window's units (stage I)
+    screen: torch.Tensor  # [B,T,17,2] the reference's input instead: x/w*2-1, y/w*2-h/w
     ok: torch.Tensor  # [B] 1 where the window holds a person
     rotation: torch.Tensor  # [B,3,3] real -> virtual camera
 
+    def cat(self, other):
+        return Batch(*(torch.cat(p) for p in zip(vars(self).values(), vars(other).values())))
+
 
 class Engine:
-    def __init__(self, mocap: Mocap, frames, rate_hz, lookahead=0, device="cpu"):
+    def __init__(self, mocap: Mocap, frames, rate_hz, device="cpu"):
         self.m = mocap.to(device)
-        self.device, self.frames, self.rate, self.lookahead = device, frames, rate_hz, lookahead
+        self.device, self.frames, self.rate = device, frames, rate_hz
         self.obs = math.ceil((frames - 1) / rate_hz * 32) + 4
         self.anc = ancestors().to(device)
         self.parent = torch.tensor([0] + PARENT22[1:], device=device)
@@ -190,52 +196,85 @@ class Engine:
         return torch.cat([torch.zeros(b, 1, device=dev), t[:, :-1]], 1), fps
 
     @torch.no_grad()
-    def sample(self, b, strength=None, known=None, vary=1.0):
-        """One training batch. `known` fixes the gravity flag (default: half of the windows)."""
-        dev, t = self.device, self.frames
-        pick = torch.rand(b, device=dev, dtype=torch.float64) * self.cum[-1]
+    def sample(self, b, strength=None, known=None, vary=1.0, pairs=0):
+        """One training batch of b windows. `known` fixes the gravity flag (default: half of the windows).
+
+        With pairs > 0 the last `pairs` windows are those of the first `pairs` persons one observation earlier, with the same anchor."""
+        n, dev, t = b - pairs, self.device, self.frames
+        pick = torch.rand(n, device=dev, dtype=torch.float64) * self.cum[-1]
         frame = torch.searchsorted(self.cum, pick, right=True).clamp_max(len(self.cum) - 1)
-        speed = 1 + vary * (rand(b, device=dev, lo=-0.25, hi=0.3)) * (torch.rand(b, device=dev) < 0.5)
-        ot, _ = self.observation_times(b)
+        speed = 1 + vary * (rand(n, device=dev, lo=-0.25, hi=0.3)) * (torch.rand(n, device=dev) < 0.5)
+        ot, _ = self.observation_times(n)
         history = (frame - self.m.start[frame]).float() / HZ / speed
-        short = torch.rand(b, device=dev) < 0.12
-        history = torch.where(short, history * torch.rand(b, device=dev), history)
+        short = torch.rand(n, device=dev) < 0.12
+        history = torch.where(short, history * torch.rand(n, device=dev), history)
         count = ((ot >= -history[:, None] - 1e-4).sum(1)).clamp_min(1)
-        slot_t = -torch.arange(t, device=dev).float()[None].expand(b, -1) / self.rate
-        times = torch.cat([ot, slot_t], 1)
-        p = self.reshape_body(self.poses(frame, times, speed), frame, vary)
-        flip = torch.rand(b, device=dev) < 0.5
+        # The grid's phase against the newest observation is anything in (0, one period].
+        delta = (1 - torch.rand(n, 1, device=dev)) / self.rate
+        grid = -delta - torch.arange(t - 1 + (EARLIER if pairs else 0), device=dev) / self.rate
+        p = self.reshape_body(self.poses(frame, torch.cat([ot, grid], 1), speed), frame, vary)
+        flip = torch.rand(n, device=dev) < 0.5
         sign = torch.where(flip, -1.0, 1.0)[:, None, None, None] * torch.tensor([1.0, 0, 0], device=dev) + torch.tensor([0, 1.0, 1.0], device=dev)
         p = torch.where(flip[:, None, None, None], p[:, :, self.mirror], p) * sign
         if strength is None:
-            strength = torch.where(torch.rand(b, device=dev) < 0.08, 0.0, 1.0)
-        return self.finish(p, times, self.obs, count, strength, known, vary)
+            strength = torch.where(torch.rand(n, device=dev) < 0.08, 0.0, 1.0)
+        return self.finish(p, ot, grid, count, strength, known, vary, pairs)
 
-    def finish(self, p, times, m, count, strength, known, vary, move=0.2):
-        """Bodies p [B, m observations + T slots, 22, 3] -> Batch."""
-        b, dev = p.shape[0], self.device
-        rot, centre, border = self.cameras(p[:, 0, 0], times, move)
+    def observe(self, p, times, m, strength, vary, move=0.2, root=None):
+        """Bodies p [B,N,22,3], of which the first m are observed -> cameras and what the detector reports.
+
+        Returns rays [B,m,17,3], confidence, exact keypoints in the camera's frame [B,N,17,3], camera rotations [B,N,3,3], half picture
+        width on the normalised plane [B]."""
+        rot, centre, border = self.cameras(p[:, 0, 0] if root is None else root, times, move)
         k, fwd, lat = self.coco_points(p, vary)
         cam = torch.einsum("bnij,bnkj->bnki", rot, k - centre[:, :, None])
-        z = cam[..., 2].clamp_min(0.1)
-        uv = cam[..., :2] / z[..., None]
-        to_cam = geometry.unit(centre - k[:, :, 0])
-        facing, ear = (fwd * to_cam).sum(-1), (lat * to_cam).sum(-1)
-        duv, conf = detect(uv[:, :m], cam[:, :m, :, 2], times[:, :m], facing[:, :m], ear[:, :m], border, strength)
-        rays = geometry.unit(torch.cat([duv, torch.ones_like(duv[..., :1])], -1))
-        sr, sc = geometry.resample(times[:, :m], count, rays, conf, self.frames, self.rate)
+        z = cam[:, :m, :, 2].clamp_min(0.1)
+        uv = cam[:, :m, :, :2] / z[..., None]
+        to_cam = geometry.unit(centre[:, :m] - k[:, :m, 0])
+        facing, ear = (fwd[:, :m] * to_cam).sum(-1), (lat[:, :m] * to_cam).sum(-1)
+        duv, conf = detect(uv, cam[:, :m, :, 2], times[:, :m], facing, ear, border, strength)
+        return geometry.unit(torch.cat([duv, torch.ones_like(duv[..., :1])], -1)), conf, cam, rot, border[:, 1]
+
+    def finish(self, p, ot, grid, count, strength, known, vary, pairs):
+        """Bodies p [B, m observations + grid times, 22, 3] -> Batch."""
+        b, dev, m, t = p.shape[0], self.device, ot.shape[1], self.frames
+        raw_rays, raw_conf, cam, rot, half = self.observe(p, torch.cat([ot, grid], 1), m, strength, vary)
         g = -rot[:, 0, :, 1]  # world "down" seen by the camera at time 0
         if known is None:
             known = (torch.rand(b, device=dev) < 0.5).float()
         g = g + vary * math.radians(2.5) * torch.randn(b, 3, device=dev)
-        window, context, v, ok = geometry.normalise(sr, sc, g, known)
-        body = p[:, m:, :17] - p[:, m:, :1]
-        joints = torch.einsum("bij,bnjl,bnkl->bnki", v, rot[:, m:], body)
-        q = torch.einsum("bij,bnkj->bnki", v, cam[:, m:])
-        clean = (q[..., :2] / q[..., 2:].clamp_min(0.1) / context[:, None, None, :1]).clamp(-8, 8)
-        # A window whose newest slot holds nobody, or whose person stands in the lens, teaches nothing.
-        ok = ok & (sc[:, self.lookahead] > 0).any(-1) & (cam[:, m, :, 2].min(-1).values > 0.25)
-        return Batch(window, context, joints, clean, ok.float(), v)
+        times, count, rays, conf, order = geometry.compact(ot, count, raw_rays, raw_conf)
+        own_rot, own_size, usable = geometry.own_camera(rays[:, 0], conf[:, 0])
+        # A window whose newest frame holds nobody, or whose person stands in the lens, teaches nothing.
+        ok = usable & (order[:, 0] == 0) & (cam[:, 0, :, 2].amin(-1) > 0.25)
+        v, size = geometry.random_anchor(own_rot, own_size) if vary > 0 else (own_rot, own_size)
+
+        def batch(rows, times, count, rays, conf, newest, shift, ok):
+            """The windows of the first `rows` persons; `newest` [rows]: index in p of slot 0, `shift`: grid times later than it."""
+            i = shift[:, None] + torch.arange(t - 1, device=dev)
+            tau = torch.cat([times[:, :1], grid[:rows].gather(1, i)], 1)
+            fresh = ((tau[:, :1] - tau[:, 1:2]) * self.rate - 1).clamp(-1, 0)
+            sr, sc = geometry.resample(times, count, rays, conf, tau)
+            r = v[:rows]
+            window, context = geometry.tensors(sr, sc, r, size[:rows], g[:rows], known[:rows])
+            at = torch.cat([newest[:, None], m + i], 1)
+            take = lambda x: x[:rows].gather(1, at.reshape(*at.shape, *[1] * (x.dim() - 2)).expand(-1, -1, *x.shape[2:]))  # noqa: E731
+            body = take(p[:, :, :17])
+            joints = torch.einsum("bij,bnjl,bnkl->bnki", r, take(rot), body - body[:, :, :1])
+            q = torch.einsum("bij,bnkj->bnki", r, take(cam))
+            clean = (q[..., :2] / q[..., 2:].clamp_min(0.1) / size[:rows, None, None, None]).clamp(-8, 8)
+            screen = torch.where((sc > 0)[..., None], sr[..., :2] / sr[..., 2:].clamp_min(0.05) / half[:rows, None, None, None], 0.0).clamp(-8, 8)
+            return Batch(window, fresh, context, joints, clean, screen, ok.float(), r)
+
+        out = batch(b, times, count, rays, conf, torch.zeros(b, dtype=torch.long, device=dev), torch.zeros(b, dtype=torch.long, device=dev), ok)
+        if not pairs:
+            return out
+        n = pairs
+        t2 = times[:n, 1]
+        shift = (grid[:n] >= t2[:, None] - EPS_T).sum(1)
+        ok2 = ok[:n] & (count[:n] > 1) & (shift <= EARLIER)
+        early = batch(n, times[:n, 1:], (count[:n] - 1).clamp_min(1), rays[:n, 1:], conf[:n, 1:], order[:n, 1], shift.clamp_max(EARLIER), ok2)
+        return out.cat(early)
 
 
 def euler(a):

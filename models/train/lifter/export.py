@@ -1,4 +1,5 @@
-"""Checkpoint -> models/<name>.onnx + .toml + .golden.json, checked against PyTorch, ONNX Runtime and tract.
+"""Checkpoint -> models/<name>.onnx, .frame.onnx, .window.onnx, .toml, .golden.json, checked against PyTorch, ONNX Runtime and (if its Python
+package is there) tract.
 
     python export.py --checkpoint run/live27.pt --name pstmo_s_27_live --out ../.. --metrics run/live27.eval.json --command "..."
 
@@ -15,8 +16,9 @@ import numpy as np
 import onnx
 import torch
 
+import evaluate
 import window as spec
-from graph import pstmo_graph
+from graph import graphs
 from model import Config, Pstmo, macs
 
 DATA = "CMU mocap (mocap.cs.cmu.edu), UI-PRMD (ODC-PDDL 1.0), FAIR1 from AnimatedDrawings (MIT)"
@@ -39,7 +41,7 @@ def toy_person(t, turn=0.6):
     return p @ np.array([[c, 0, -n], [0, 1, 0], [n, 0, c]]).T
 
 
-def golden_cases(seed=7):
+def golden_cases(lookaheads, seed=7):
     """Three observation streams: steady 30 fps; 5 fps off centre with gravity; irregular with losses, a gap and a wide lens."""
     rng = np.random.default_rng(seed)
     cases = []
@@ -54,45 +56,48 @@ def golden_cases(seed=7):
         root = [np.array([0.1, 0.0, 3.2]), np.array([-1.4, 0.3, 4.5]), np.array([1.6, 0.2, 1.9])][kind]
         obs = []
         for ti in t:
-            p = toy_person(ti) + root + np.array([0.3 * (ti - t[0]), 0, 0])
+            p = toy_person(ti) + root + np.array([[1.2, 0.3, 0.6][kind] * (ti - t[0]), 0, 0])
             px = np.stack([fx * p[:, 0] / p[:, 2] + cx, fy * p[:, 1] / p[:, 2] + cy], -1) + rng.normal(0, 1.0, (17, 2))
             c = rng.uniform(0.5, 0.97, 17)
             if kind == 2:
                 c[rng.random(17) < 0.2] *= 0.1
             obs.append({"t": round(float(ti), 6), "keypoints": np.round(np.c_[px, c], 4).tolist()})
         gravity = [None, [0.05, 0.98, -0.19], None][kind]
-        cases.append({"intrinsics": {"fx": fx, "fy": fy, "cx": cx, "cy": cy}, "gravity": gravity, "observations": obs})
+        cases.append({"intrinsics": {"fx": fx, "fy": fy, "cx": cx, "cy": cy}, "gravity": gravity, "lookahead": lookaheads[-kind % len(lookaheads)], "observations": obs})
     return cases
 
 
 def tensors(case, c):
-    k = np.array([o["keypoints"] for o in case["observations"]])
-    times = np.array([o["t"] for o in case["observations"]])
-    i = case["intrinsics"]
-    rays = spec.unit_rays(k[..., :2], i["fx"], i["fy"], i["cx"], i["cy"])
-    r, conf = spec.resample(times, rays, k[..., 2], c.frames, c.rate_hz)
-    return spec.normalise(r, conf, case["gravity"])
+    """Pushes a case's observations one by one; -> window, fresh, context, rotation, size, replacements of the anchor, time described."""
+    i, person, anchors = case["intrinsics"], spec.Person(c.frames, c.rate_hz), []
+    for o in case["observations"]:
+        k = np.array(o["keypoints"])
+        if person.push(o["t"], spec.unit_rays(k[:, :2], i["fx"], i["fy"], i["cx"], i["cy"]), k[:, 2]) and not (anchors and anchors[-1] is person.anchor):
+            anchors.append(person.anchor)
+    window, fresh, context, rot, describes = person.window(case["gravity"], case["lookahead"])
+    return window, np.array([fresh], np.float32), context, rot, person.anchor[1], len(anchors) - 1, describes
 
 
-def run_ort(path, window, context):
+def run_ort(path, **feed):
     import onnxruntime as ort
 
     s = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    feed = {"window": window, "context": context}
-    return s.run(None, {i.name: feed[i.name] for i in s.get_inputs()})[0]
+    return s.run(None, feed)[0]
 
 
-def run_tract(path, window, context, use_context):
+def run_tract(path, **feed):
     import tract
 
     m = tract.onnx().load(str(path)).into_model().into_runnable()
-    return m.run([window, context] if use_context else [window])[0].to_numpy()
+    return m.run(list(feed.values()))[0].to_numpy()
 
 
 def load_net(path):
-    ck = torch.load(path, map_location="cpu", weights_only=False)
+    from train import read_checkpoint
+
+    ck = read_checkpoint(path)
     net = Pstmo(Config(**ck["config"]))
-    net.load_state_dict(ck["ema"] if "ema" in ck else ck["model"])
+    net.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in ck["ema"].items()})
     return net.eval(), ck
 
 
@@ -106,72 +111,93 @@ def main():
     a.add_argument("--name", required=True)
     a.add_argument("--out", default="../..")
     a.add_argument("--metrics", help="JSON written by evaluate.py: its `manifest` table goes into [error]")
+    a.add_argument("--run", help="the run's name in that JSON, if it differs")
     a.add_argument("--command", default="", help="the training command, for the manifest")
     a.add_argument("--f32", action="store_true", help="store matrices as f32")
     a.add_argument("--date", default=datetime.date.today().isoformat())
-    for k, v in Config().dict().items():
-        if isinstance(v, int) and not isinstance(v, bool):
-            a.add_argument(f"--{k}", type=int, default=v)
+    a.add_argument("--config", default="{}", help="JSON of the untrained network's Config")
     a = a.parse_args()
     out = Path(a.out)
     if a.checkpoint:
         net, _ = load_net(a.checkpoint)
     else:
         torch.manual_seed(0)
-        net = Pstmo(Config(**{k: getattr(a, k) for k in Config().dict() if hasattr(a, k)}))
+        net = Pstmo(Config(**json.loads(a.config)))
         for _ in range(20):
-            net(torch.randn(64, net.c.frames, 17, 3), torch.randn(64, 5))
+            net(torch.randn(64, net.c.frames, 17, 3), torch.rand(64, 1) - 1, torch.randn(64, 6))
         net.eval()
     c = net.c
-    file = out / f"{a.name}.onnx"
-    model = pstmo_graph(net, f16=not a.f32, metadata={"name": a.name, "training_data": DATA, "licence": "Apache-2.0 OR MIT"})
-    onnx.save(model, file)
+    files = [out / f"{a.name}{part}.onnx" for part in ("", ".frame", ".window")]
+    meta = {"name": a.name, "training_data": DATA, "licence": "Apache-2.0 OR MIT"}
+    for file, model in zip(files, graphs(net, f16=not a.f32, metadata=meta)):
+        onnx.save(model, file)
 
-    cases = golden_cases()
+    cases = golden_cases(c.lookaheads)
     made = [tensors(k, c) for k in cases]
-    window, context = (np.stack([m[i] for m in made]) for i in (0, 1))
-    joints = run_ort(file, window, context)
+    window, fresh, context = (np.stack([m[i] for m in made]) for i in range(3))
+    every = np.zeros((len(cases), c.frames, 1), np.float32)
+    every[:, 0] = fresh
     with torch.no_grad():
-        ref = net(torch.from_numpy(window), torch.from_numpy(context)).numpy()
-    f32 = out / f".{a.name}.f32.onnx"
-    onnx.save(pstmo_graph(net, f16=False), f32)
-    exact, plain = run_ort(f32, window, context), run_tract(f32, window, context, c.context > 0)
-    tract_f16 = run_tract(file, window, context, c.context > 0)
-    f32.unlink()
-    for what, x, y, tol in [
-        ("ONNX Runtime f32 graph against PyTorch", exact, ref, 1e-4),
-        ("tract f32 graph against PyTorch", plain, ref, 1e-4),
-        ("tract against ONNX Runtime, shipped graph", tract_f16, joints, 1e-4),
-    ]:
+        ref = net(*(torch.from_numpy(x) for x in (window, fresh, context))).numpy()
+
+    def both_ways(run, paths):
+        """joints by the whole-window graph, and by the per-frame and the per-window graph."""
+        slots = run(paths[1], keypoints=window.reshape(-1, 17, 3), fresh=every.reshape(-1, 1)).reshape(len(cases), c.frames, -1)
+        return run(paths[0], window=window, fresh=fresh, context=context), run(paths[2], slots=slots, context=context)
+
+    exact = [out / f".{a.name}.{i}.f32.onnx" for i in range(3)]
+    for file, model in zip(exact, graphs(net, f16=False)):
+        onnx.save(model, file)
+    joints, cached = both_ways(run_ort, files)
+    checks = [("whole window, f32", both_ways(run_ort, exact)[0], ref), ("cached, f32", both_ways(run_ort, exact)[1], ref), ("cached against whole, shipped files", cached, joints)]
+    try:
+        checks += [(f"tract, {n}, shipped files, against ONNX Runtime", x, joints) for n, x in zip(("whole", "cached"), both_ways(run_tract, files))]
+    except ImportError:
+        print("tract's Python package is not installed: the crate's own tests check tract")
+    for file in exact:
+        file.unlink()
+    for what, x, y in checks:
         err = float(np.abs(x - y).max())
         print(f"{what}: max {err:.2e} m")
-        assert err <= tol, what
+        assert err <= 1e-4, what
     print(f"f16 storage against PyTorch: mean {1e3 * np.linalg.norm(joints - ref, axis=-1).mean():.4f} mm, max {1e3 * np.abs(joints - ref).max():.4f} mm")
 
     def r6(x):
         return np.round(np.asarray(x, np.float64), 6).tolist()
 
     for k, m, j in zip(cases, made, joints):
-        k |= {"rotation": r6(m[2]), "window": r6(m[0]), "context": r6(m[1]), "joints_virtual": r6(j)}
-        k["joints_camera"] = r6(spec.to_camera(j.astype(np.float64), m[2]))
+        k |= {"rotation": r6(m[3]), "size": r6(m[4]), "anchor_replaced": m[5], "describes": r6(m[6])}
+        k |= {"window": r6(m[0]), "fresh": r6(m[1][0]), "context": r6(m[2]), "joints_virtual": r6(j)}
+        k["joints_camera"] = r6(spec.to_camera(j.astype(np.float64), m[3]))
     golden = {"model": a.name, "made_by": "models/train/lifter/export.py", "rate_hz": c.rate_hz, "slots": c.frames, "cases": cases}
     (out / f"{a.name}.golden.json").write_text(json.dumps(golden, separators=(",", ":")) + "\n")
 
-    sha = hashlib.sha256(file.read_bytes()).hexdigest()
-    err = json.loads(Path(a.metrics).read_text())["manifest"] if a.metrics else {}
+    sha = [hashlib.sha256(f.read_bytes()).hexdigest() for f in files]
+    tables = evaluate.manifest({int(k): v for k, v in json.loads(Path(a.metrics).read_text())[a.run or a.name].items()}) if a.metrics else {}
     trained = f"{a.date}, {a.command}" if a.checkpoint else "no: random weights, for work on the interface only"
     lines = [
-        f"name = {toml_string(a.name)}", 'kind = "lifter"', f"file = {toml_string(file.name)}", f'sha256 = "{sha}"',
+        f"name = {toml_string(a.name)}", 'kind = "lifter"', f"file = {toml_string(files[0].name)}", f'sha256 = "{sha[0]}"',
         f"golden = {toml_string(a.name + '.golden.json')}",
         'licence = "Apache-2.0 OR MIT"', "commercial = true", f"training_data = {toml_string(DATA)}", f"trained = {toml_string(trained)}",
-        f"card = {toml_string(CARD)}", "", "[input]", f"window = [{c.frames}, 17, 3]", f"context = {c.context}", f"rate_hz = {c.rate_hz:.1f}",
-        f"lookahead = {c.lookahead}", 'skeleton = "coco17"', 'normalisation = "virtual-camera"', "",
-        "[output]", 'skeleton = "h36m17"', 'units = "m"', "", "[cost]", f"macs = {macs(c)}",
-        f"parameters = {sum(p.numel() for n, p in net.named_parameters() if not n.startswith('vte'))}", "", "[error]",
+        f"card = {toml_string(CARD)}", "", "[input]", f"window = [{c.frames}, 17, 3]", "context = 6", f"rate_hz = {c.rate_hz:.1f}",
+        f"lookahead = {c.lookaheads[0]}", f"lookaheads = {list(c.lookaheads)}", 'skeleton = "coco17"', 'normalisation = "anchored-virtual-camera"', "",
+        "[output]", 'skeleton = "h36m17"', 'units = "m"', "body_height_m = 1.72", "",
+        "[streaming]", f"frame = {toml_string(files[1].name)}", f'frame_sha256 = "{sha[1]}"', f"window = {toml_string(files[2].name)}",
+        f'window_sha256 = "{sha[2]}"', f"slot = {4 * c.d}", "",
+        "[architecture]", f"width = {c.d}", f"sem = {c.sem}", f"feed_forward = {c.ff}", f"layers = {c.layers}", f"heads = {c.heads}", "",
+        "[cost]", f"macs = {macs(c)}", f"parameters = {sum(p.numel() for p in net.parameters())}",
     ]
-    lines += [f"{k} = {json.dumps(v)}" for k, v in err.items()]
+    if tables:
+        lines += ["", "[error]"] + [f"{k} = {json.dumps(v)}" for k, v in tables["error"].items()]
+        for k, row in tables["lookahead"].items():
+            lines += ["", f"[error.lookahead.{k}]"] + [f"{x} = {json.dumps(v)}" for x, v in row.items()]
+        for cond in ("clean", "sim"):
+            lines += ["", f"# [frames, MPJPE known height, P-MPJPE], newest slot, gravity unknown", f"[error.actions_{cond}]"]
+            lines += [f"{json.dumps(x)} = {json.dumps(v)}" for x, v in tables["actions"][cond].items()]
     (out / f"{a.name}.toml").write_text("\n".join(lines) + "\n")
-    print(file, f"{file.stat().st_size / 1e6:.2f} MB", f"{macs(c) / 1e6:.1f} M MACs", "sha256", sha[:16])
+    for f in files:
+        print(f, f"{f.stat().st_size / 1e6:.2f} MB")
+    print(f"{macs(c) / 1e6:.1f} M MACs, sha256 {sha[0][:16]}")
 
 
 if __name__ == "__main__":

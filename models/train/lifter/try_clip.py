@@ -66,6 +66,25 @@ def keypoints(session, frame, box):
     return out
 
 
+def live_windows(times, rays, confidence, slots, gravity=None, lookahead=0):
+    """What spec.Person gives after every frame (None where nobody was seen)."""
+    person, out = spec.Person(slots, 25.0), []
+    for t, r, c in zip(times, rays, confidence):
+        seen = person.push(t, r, c)
+        old = len(person.times) - int((slots / 25.0 + 0.5) / max(np.median(np.diff(times)), 1e-3)) - 2
+        if old > 0 and person.times[-1] - person.times[old] > slots / 25.0 + spec.MAX_GAP_S:  # what no slot reaches
+            person.times, person.rays, person.confidence = person.times[old:], person.rays[old:], person.confidence[old:]
+        out.append(person.window(gravity, lookahead) if seen else None)
+    return out
+
+
+def lift(session, live):
+    """Windows -> joints in the real camera's frame [N,17,3]."""
+    feed = {"window": np.stack([w[0] for w in live]), "fresh": np.array([[w[1]] for w in live], np.float32), "context": np.stack([w[2] for w in live])}
+    joints = session.run(None, feed)[0].astype(float)
+    return np.stack([spec.to_camera(j, w[3]) for j, w in zip(joints, live)])
+
+
 def angle(p, a, b, c):
     u, v = p[a] - p[b], p[c] - p[b]
     return np.degrees(np.arccos(np.clip(u @ v / np.linalg.norm(u) / np.linalg.norm(v), -1, 1)))
@@ -102,22 +121,15 @@ def main():
         if a.cache:
             np.savez(a.cache, kp=kp)
     s = ort.InferenceSession(a.model)
-    names = [i.name for i in s.get_inputs()]
     slots = s.get_inputs()[0].shape[1]
     fx = w / 2 / np.tan(np.radians(a.fov) / 2)
     times = np.arange(len(frames)) / fps
     rays = spec.unit_rays(kp[..., :2], fx, fx, w / 2, h / 2)
     gravity = (0, 1, 0) if a.level else None
-    poses = []
-    for i in range(len(frames)):
-        lo = max(0, i - slots * 3)
-        got = spec.normalise(*spec.resample(times[lo : i + 1], rays[lo : i + 1], kp[lo : i + 1, :, 2], slots, 25.0), gravity)
-        if got is None:
-            poses.append(np.full((17, 3), np.nan))
-            continue
-        feed = {"window": got[0][None], "context": got[1][None]}
-        poses.append(spec.to_camera(s.run(None, {k: feed[k] for k in names})[0][0].astype(float), got[2]))
-    poses = np.array(poses)
+    poses = np.full((len(frames), 17, 3), np.nan)
+    for i, live in enumerate(live_windows(times, rays, kp[..., 2], slots, gravity)):
+        if live is not None:
+            poses[i] = lift(s, [live])[0]
     knee = np.array([[angle(p, 1, 2, 3), angle(p, 4, 5, 6)] for p in poses])
     torso = np.array([np.degrees(np.arccos(np.clip(-p[8, 1] / np.linalg.norm(p[8]), -1, 1))) for p in poses])
     feet = np.array([min(p[3, 1], p[6, 1]) for p in poses])

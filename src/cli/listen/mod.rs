@@ -1,36 +1,40 @@
 //! `posewire listen`: what arrives on the wire, as text or JSON, and what was lost on the way.
+//!
+//! - [`input`] gives datagrams, or the frames of a serial line;
+//! - [`Session`] counts, verifies, records and shows each;
+//! - [`statistics`] is what is counted.
 
+mod input;
+mod record;
 mod statistics;
 #[cfg(test)]
 mod tests;
 mod text;
 
 use std::io::{self, BufWriter, ErrorKind, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use socket2::{Domain, InterfaceIndexOrAddress, Protocol, Socket, Type};
 
 use super::Failure;
-use crate::publish::udp::{Interface, UdpTarget, interface_index};
+use crate::publish::key;
 use crate::time::{Clock, MonotonicClock};
-use crate::wire::json::Line;
-use crate::wire::{self, Arrival, Datagram, Message};
+use crate::wire::auth::{AuthError, Key, ReplayWindow};
+use crate::wire::json::{Line, ShortLine};
+use crate::wire::{self, Arrival, Datagram, Message, Packet, ShortDatagram, ShortMessage};
+use input::{Incoming, Input, Origin};
+use record::Recording;
 use statistics::{Moment, Statistics};
-
-/// Bytes of receive buffer asked of the kernel: a second of four cameras with four persons each.
-const RECEIVE_BUFFER: usize = 1 << 20;
-/// How often a silent socket is left to look at the time.
-const TICK: Duration = Duration::from_millis(100);
 
 /// Receives and shows poses.
 #[derive(clap::Args, Clone, Debug)]
 pub(super) struct Listen {
     /// The address that the sender was given: udp://127.0.0.1:7777, udp://0.0.0.0:7777 for
-    /// every network, or a multicast group such as udp://239.1.2.3:7777?interface=eth0
+    /// every network, a multicast group such as udp://239.1.2.3:7777?interface=eth0, or a
+    /// line: serial:/dev/serial/by-id/NAME?baud=115200
     #[arg(default_value = "udp://127.0.0.1:7777")]
     uri: String,
     /// What to write to standard output; everything else goes to standard error
@@ -48,6 +52,12 @@ pub(super) struct Listen {
     /// All joints, not only head, hands and feet
     #[arg(short, long)]
     verbose: bool,
+    /// Show only what is signed with the key in this file (hexadecimal digits, mode 600)
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
+    /// Keep everything as it came in, in a new pcap file
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
 }
 
 /// How poses are written.
@@ -93,6 +103,20 @@ enum ListenError {
     /// What was received cannot be written.
     #[error("cannot write what was received")]
     Output(#[source] io::Error),
+    /// The key cannot be used.
+    #[error("{0}")]
+    Key(String),
+    /// The recording cannot be begun, or broke off.
+    #[error(
+        "cannot record to {path}: give a file that does not exist yet, where there is room for it"
+    )]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        cause: io::Error,
+    },
 }
 
 /// Listens until the count, the time or a signal (SIGINT, SIGTERM) ends it, then writes the
@@ -111,66 +135,26 @@ fn receive(args: &Listen) -> Result<(), ListenError> {
             cause,
         })?;
     }
-    let socket = bind(&args.uri)?;
-    let out = BufWriter::new(io::stdout().lock());
-    match Session::new(args, out).run(&socket, &stop) {
+    let input = Input::open(&args.uri)?;
+    let mut session = Session::new(args, BufWriter::new(io::stdout().lock()));
+    let (to, key_of_uri) = match &input {
+        Input::Udp { address, key, .. } => (Some(*address), key.as_deref()),
+        Input::Serial(_) => (None, None),
+    };
+    session.guard = args
+        .key_file
+        .as_deref()
+        .or(key_of_uri)
+        .map(|path| key::read(path).map(|key| (key, ReplayWindow::default())))
+        .transpose()
+        .map_err(ListenError::Key)?;
+    if let Some(path) = &args.record {
+        session.recording = Some(Recording::create(path, to).map_err(|e| session.broken(e))?);
+    }
+    match session.run(input, &stop) {
         Err(ListenError::Output(e)) if e.kind() == ErrorKind::BrokenPipe => Ok(()),
         other => other,
     }
-}
-
-/// Binds to the address and joins its group if it is one.
-fn bind(uri: &str) -> Result<UdpSocket, ListenError> {
-    let bad = |problem| ListenError::Uri { uri: uri.into(), problem };
-    let failed = |what| move |cause| ListenError::Socket { uri: uri.into(), what, cause };
-    let target = UdpTarget::parse(uri).map_err(bad)?;
-    let address = target.address;
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))
-        .map_err(failed("opening a socket"))?;
-    if target.is_multicast() {
-        // Several programs of one machine may listen to a group.
-        socket.set_reuse_address(true).map_err(failed("sharing the port"))?;
-    }
-    // The kernel grants at most net.core.rmem_max; less only means more loss under load.
-    if let Err(e) = socket.set_recv_buffer_size(RECEIVE_BUFFER) {
-        log::debug!("the receive buffer stays small: {e}");
-    }
-    socket.bind(&address.into()).map_err(|cause| match cause.kind() {
-        ErrorKind::AddrInUse => ListenError::PortInUse { uri: uri.into() },
-        ErrorKind::AddrNotAvailable => bad(format!(
-            "this machine does not have the address {}: listen on one of its own, or on 0.0.0.0 for all",
-            address.ip()
-        )),
-        _ => failed("binding")(cause),
-    })?;
-    if target.is_multicast() {
-        join(&socket, &target).map_err(bad)?;
-    }
-    socket.set_read_timeout(Some(TICK)).map_err(failed("setting a time limit"))?;
-    Ok(socket.into())
-}
-
-fn join(socket: &Socket, target: &UdpTarget) -> Result<(), String> {
-    let index = match &target.interface {
-        Some(Interface::Name(name)) => interface_index(name)?,
-        _ => 0,
-    };
-    let joined = match (target.address.ip(), &target.interface) {
-        (IpAddr::V4(group), Some(Interface::Address(own))) => {
-            socket.join_multicast_v4_n(&group, &InterfaceIndexOrAddress::Address(*own))
-        }
-        (IpAddr::V4(group), Some(Interface::Name(_))) => {
-            socket.join_multicast_v4_n(&group, &InterfaceIndexOrAddress::Index(index))
-        }
-        (IpAddr::V4(group), None) => socket.join_multicast_v4(&group, &Ipv4Addr::UNSPECIFIED),
-        (IpAddr::V6(group), _) => socket.join_multicast_v6(&group, index),
-    };
-    joined.map_err(|e| {
-        format!(
-            "joining the group {} failed ({e}): name the network with ?interface=",
-            target.address.ip()
-        )
-    })
 }
 
 /// One run of the listener.
@@ -179,14 +163,19 @@ struct Session<'a, W: Write> {
     out: W,
     statistics: Statistics,
     poses: u64,
+    /// The key, and what was heard, if only signed messages count.
+    guard: Option<(Key, ReplayWindow)>,
+    recording: Option<Recording>,
+    /// Why the recording broke off.
+    broken: Option<ListenError>,
 }
 
 /// A received message with what is known about its way.
 #[derive(Serialize)]
-struct Received<'a> {
+struct Received<L: Serialize> {
     #[serde(flatten)]
-    line: Line<'a>,
-    from: SocketAddr,
+    line: L,
+    from: Origin,
     out_of_order: bool,
     /// Microseconds of the sender's monotonic clock, where the clocks can be compared.
     received_us: Option<i64>,
@@ -194,14 +183,22 @@ struct Received<'a> {
 
 impl<'a, W: Write> Session<'a, W> {
     fn new(args: &'a Listen, out: W) -> Self {
-        Self { args, out, statistics: Statistics::default(), poses: 0 }
+        Self {
+            args,
+            out,
+            statistics: Statistics::default(),
+            poses: 0,
+            guard: None,
+            recording: None,
+            broken: None,
+        }
     }
 
-    fn run(&mut self, socket: &UdpSocket, stop: &AtomicBool) -> Result<(), ListenError> {
+    fn run(&mut self, mut input: Input, stop: &AtomicBool) -> Result<(), ListenError> {
         let clock = MonotonicClock;
         let begin = Instant::now();
         let limit = self.args.seconds.and_then(|s| Duration::try_from_secs_f64(s.max(0.0)).ok());
-        let mut next_statistics = Duration::from_secs(1);
+        let mut next_second = Duration::from_secs(1);
         // Larger than any datagram of ours, so that foreign ones are seen whole and named.
         let mut buffer = [0; 65_536];
         while !stop.load(Ordering::Relaxed) && self.args.count.is_none_or(|n| self.poses < n) {
@@ -209,89 +206,179 @@ impl<'a, W: Write> Session<'a, W> {
             if limit.is_some_and(|limit| elapsed >= limit) {
                 break;
             }
-            if self.args.stats && elapsed >= next_statistics {
-                next_statistics += Duration::from_secs(1);
-                say(format_args!("{}", self.statistics.line()));
+            if elapsed >= next_second {
+                next_second += Duration::from_secs(1);
+                self.every_second();
             }
-            let (len, from) = match socket.recv_from(&mut buffer) {
-                Ok(received) => received,
-                Err(e) if retriable(&e) => continue,
-                Err(cause) => {
-                    let uri = self.args.uri.clone();
-                    return Err(ListenError::Socket { uri, what: "receiving", cause });
-                }
-            };
+            let incoming = input.next(&mut buffer).map_err(|cause| ListenError::Socket {
+                uri: self.args.uri.clone(),
+                what: "receiving",
+                cause,
+            })?;
             let now = Moment {
                 monotonic_us: clock.now().micros(),
                 realtime_offset_us: clock.realtime_offset_nanos().div_euclid(1_000),
             };
-            self.take(&buffer[..len], from, now).map_err(ListenError::Output)?;
+            match incoming {
+                Incoming::Nothing => {}
+                Incoming::Broken(e) => self.refuse(Origin::Line, e.name(), &e),
+                Incoming::Bytes(len, from) => {
+                    self.record(&buffer[..len], from, now);
+                    self.take(&buffer[..len], from, now).map_err(ListenError::Output)?;
+                }
+            }
         }
-        self.end().map_err(ListenError::Output)
+        self.end().map_err(ListenError::Output)?;
+        self.keep(Recording::flush);
+        self.broken.take().map_or(Ok(()), Err)
     }
 
-    /// Counts and shows one datagram.
-    fn take(&mut self, bytes: &[u8], from: SocketAddr, now: Moment) -> io::Result<()> {
-        let Datagram { header, message } = match wire::decode(bytes) {
-            Ok(datagram) => datagram,
+    fn every_second(&mut self) {
+        if self.args.stats {
+            say(format_args!("{}", self.statistics.line()));
+        }
+        self.keep(Recording::flush);
+    }
+
+    fn broken(&self, cause: io::Error) -> ListenError {
+        ListenError::Record { path: self.args.record.clone().unwrap_or_default(), cause }
+    }
+
+    fn record(&mut self, bytes: &[u8], from: Origin, now: Moment) {
+        let unix_us = now.monotonic_us.saturating_add(now.realtime_offset_us);
+        self.keep(|recording| recording.add(unix_us, from, bytes));
+    }
+
+    /// Does something to the recording; one that fails ends, and listening goes on.
+    fn keep(&mut self, what: impl FnOnce(&mut Recording) -> io::Result<()>) {
+        let Some(recording) = &mut self.recording else { return };
+        if let Err(e) = what(recording) {
+            self.recording = None;
+            let broken = self.broken(e);
+            say(format_args!("{} (it ends here, listening goes on)", crate::fault::Chain(&broken)));
+            self.broken = Some(broken);
+        }
+    }
+
+    /// Counts what is dropped; says so, the first time.
+    fn refuse(&mut self, from: Origin, name: &'static str, why: &dyn std::error::Error) {
+        if self.statistics.refuse(name) {
+            let what = if from == Origin::Line { "a frame" } else { "a datagram" };
+            say(format_args!("{what} from {from} is dropped: {why} (said once, counted always)"));
+        }
+    }
+
+    /// Counts and shows one datagram or frame.
+    fn take(&mut self, bytes: &[u8], from: Origin, now: Moment) -> io::Result<()> {
+        let packet = match wire::decode_packet(bytes) {
+            Ok(packet) => packet,
             Err(e) => {
-                if self.statistics.refuse(e) {
-                    say(format_args!(
-                        "a datagram from {from} is dropped: {e} (said once, counted always)"
-                    ));
-                }
+                self.refuse(from, e.name(), &e);
                 return Ok(());
             }
         };
-        let arrival = self.statistics.accept(&header, &message, from, now);
-        let n = header.packet;
-        match arrival {
-            Arrival::Duplicate => say(format_args!("datagram {n} came again: not shown")),
-            Arrival::Stale => say(format_args!("datagram {n} is far too late: not shown")),
-            Arrival::Late => say(format_args!("datagram {n} comes late, out of order")),
-            Arrival::Ahead { missing } => {
-                say(format_args!("{missing} missing before datagram {n}"));
+        if let Some((key, window)) = &mut self.guard {
+            let trusted = match &packet {
+                Packet::Full(datagram) => {
+                    key.verify(bytes).and_then(|()| window.admit(&datagram.header))
+                }
+                // Messages with a short header have no room for it.
+                Packet::Short(_) => Err(AuthError::Unsigned),
+            };
+            if let Err(e) = trusted {
+                self.refuse(from, e.name(), &e);
+                return Ok(());
             }
-            Arrival::InOrder => {}
         }
+        let (arrival, number, is_pose) = match &packet {
+            Packet::Full(Datagram { header, message }) => {
+                let arrival = self.statistics.accept(header, message, from, now);
+                (arrival, header.packet, matches!(message, Message::Pose(_)))
+            }
+            Packet::Short(short) => {
+                let arrival = self.statistics.accept_short(short, from, now);
+                let is_pose = matches!(short.message, ShortMessage::Pose(_));
+                (arrival, u32::from(short.header.packet), is_pose)
+            }
+        };
+        tell(arrival, number);
         if matches!(arrival, Arrival::Duplicate | Arrival::Stale) {
             return Ok(());
         }
-        self.poses += u64::from(matches!(message, Message::Pose(_)));
+        self.poses += u64::from(is_pose);
         if self.args.stats {
             return Ok(());
         }
-        let received_us = now.on_clock_of(&header);
-        match self.args.format {
-            Format::Text => text::write(&mut self.out, &message, received_us, self.args.verbose)?,
-            Format::Json => {
-                let line = Line { header: &header, message: &message };
-                let out_of_order = arrival == Arrival::Late;
-                let received = Received { line, from, out_of_order, received_us };
-                serde_json::to_writer(&mut self.out, &received)?;
-                self.out.write_all(b"\n")?;
-            }
+        let out_of_order = arrival == Arrival::Late;
+        match packet {
+            Packet::Full(datagram) => self.show(&datagram, from, out_of_order, now)?,
+            Packet::Short(short) => self.show_short(&short, from, out_of_order)?,
         }
         self.out.flush()
+    }
+
+    fn show(
+        &mut self,
+        datagram: &Datagram,
+        from: Origin,
+        out_of_order: bool,
+        now: Moment,
+    ) -> io::Result<()> {
+        let Datagram { header, message } = datagram;
+        let received_us = now.on_clock_of(header);
+        match self.args.format {
+            Format::Text => text::write(&mut self.out, message, received_us, self.args.verbose),
+            Format::Json => {
+                let line = Line { header, message };
+                self.json(&Received { line, from, out_of_order, received_us })
+            }
+        }
+    }
+
+    fn show_short(
+        &mut self,
+        short: &ShortDatagram,
+        from: Origin,
+        out_of_order: bool,
+    ) -> io::Result<()> {
+        match self.args.format {
+            Format::Text => text::write_short(&mut self.out, &short.message, self.args.verbose),
+            Format::Json => {
+                let line = ShortLine(short);
+                self.json(&Received { line, from, out_of_order, received_us: None })
+            }
+        }
+    }
+
+    fn json(&mut self, value: &impl Serialize) -> io::Result<()> {
+        serde_json::to_writer(&mut self.out, value)?;
+        self.out.write_all(b"\n")
     }
 
     fn end(&mut self) -> io::Result<()> {
         match self.args.format {
             Format::Text => say(format_args!("{}", self.statistics.summary().trim_end())),
             Format::Json => {
-                serde_json::to_writer(&mut self.out, &self.statistics.report())?;
-                self.out.write_all(b"\n")?;
+                let report = self.statistics.report();
+                self.json(&report)?;
             }
         }
         self.out.flush()
     }
 }
 
+/// Says what is not as it should be about a message's place in the row.
+fn tell(arrival: Arrival, n: u32) {
+    match arrival {
+        Arrival::Duplicate => say(format_args!("datagram {n} came again: not shown")),
+        Arrival::Stale => say(format_args!("datagram {n} is far too late: not shown")),
+        Arrival::Late => say(format_args!("datagram {n} comes late, out of order")),
+        Arrival::Ahead { missing } => say(format_args!("{missing} missing before datagram {n}")),
+        Arrival::InOrder => {}
+    }
+}
+
 /// Says something beside the poses. Unlike `eprintln!` it survives a closed standard error.
 fn say(words: std::fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr(), "{words}");
-}
-
-fn retriable(e: &io::Error) -> bool {
-    matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
 }

@@ -1,12 +1,13 @@
 //! What the listener counts: losses by session, refusals by name, latencies by stage.
 
 use std::fmt::Write;
-use std::net::{IpAddr, SocketAddr};
 
 use serde::Serialize;
 
+use super::input::Origin;
 use crate::wire::{
-    Arrival, Assembler, ClockState, Header, Message, PoseMessage, Sequencer, Tally, WireError,
+    Arrival, Assembler, ClockState, CompactPose, Header, Message, PoseMessage, Sequencer,
+    ShortDatagram, ShortMessage, Tally,
 };
 
 /// Latencies are kept for the newest so many messages.
@@ -17,7 +18,7 @@ const SAMPLES: usize = 1 << 16;
 const SAME_MACHINE_US: u64 = 10_000;
 
 /// The stages between which time is measured.
-const STAGES: [&str; 8] = [
+const STAGES: [&str; 9] = [
     "captured-dequeued",
     "dequeued-decoded",
     "decoded-detected",
@@ -26,7 +27,9 @@ const STAGES: [&str; 8] = [
     "sent-received",
     "captured-received",
     "dequeued-received",
+    "describes-sent",
 ];
+const DESCRIBES_SENT: usize = 8;
 
 /// When a datagram was received.
 #[derive(Clone, Copy, Debug)]
@@ -54,11 +57,45 @@ impl Moment {
 /// One session of a sender.
 struct Stream {
     session: u64,
-    address: SocketAddr,
+    /// Of the session only the lowest byte is known so far.
+    session_is_short: bool,
+    /// Numbers are counted by their lower 16 bits.
+    short_numbers: bool,
+    origin: Origin,
     sequencer: Sequencer,
     assemblers: Vec<(u8, Assembler)>,
+    jitter: Jitter,
     first_us: i64,
     last_us: i64,
+}
+
+impl Stream {
+    fn observe(&mut self, packet: u32) -> Arrival {
+        if self.short_numbers {
+            self.sequencer.observe_short(packet as u16)
+        } else {
+            self.sequencer.observe(packet)
+        }
+    }
+}
+
+/// How unevenly messages arrive: the smoothed difference between their distances when sent and
+/// when received (RFC 3550, section 6.4.1). The two clocks need not agree.
+#[derive(Default)]
+struct Jitter {
+    previous: Option<(u32, i64)>,
+    micros: f64,
+}
+
+impl Jitter {
+    /// `sent_us`: the lower 32 bits of the sender's microseconds.
+    fn add(&mut self, sent_us: u32, received_us: i64) {
+        if let Some((sent, received)) = self.previous.replace((sent_us, received_us)) {
+            let sent_apart = f64::from(sent_us.wrapping_sub(sent) as i32);
+            let received_apart = received_us.saturating_sub(received) as f64;
+            self.micros += ((received_apart - sent_apart).abs() - self.micros) / 16.0;
+        }
+    }
 }
 
 /// The newest samples of one latency, microseconds.
@@ -120,6 +157,7 @@ pub struct Report {
     reordered: u64,
     duplicates: u64,
     stale: u64,
+    jitter_us: f64,
     refused: serde_json::Map<String, serde_json::Value>,
     sessions: usize,
     restarts: usize,
@@ -134,9 +172,8 @@ pub struct Report {
 }
 
 impl Statistics {
-    /// Counts a datagram that is not a message; true if its like was never seen before.
-    pub fn refuse(&mut self, error: WireError) -> bool {
-        let name = error.name();
+    /// Counts something that is dropped, by name; true if its like was never seen before.
+    pub fn refuse(&mut self, name: &'static str) -> bool {
         match self.refused.iter_mut().find(|(n, _)| *n == name) {
             Some((_, count)) => {
                 *count += 1;
@@ -149,27 +186,29 @@ impl Statistics {
         }
     }
 
-    /// Counts a message.
-    pub fn accept(
+    /// The stream that `is_it` finds, or a new one.
+    fn stream(
         &mut self,
-        header: &Header,
-        message: &Message,
-        address: SocketAddr,
-        now: Moment,
-    ) -> Arrival {
-        let us = now.monotonic_us;
-        let known = self.streams.iter().position(|s| s.session == header.session);
-        let index = known.unwrap_or_else(|| {
-            if self.streams.iter().any(|s| s.address.ip() == address.ip()) {
+        origin: Origin,
+        us: i64,
+        is_it: impl Fn(&Stream) -> bool,
+        session: u64,
+        session_is_short: bool,
+    ) -> &mut Stream {
+        let index = self.streams.iter().position(is_it).unwrap_or_else(|| {
+            if self.streams.iter().any(|s| s.origin.same_host(origin)) {
                 super::say(format_args!(
-                    "{address} begins a new session: restarted, or a second sender there"
+                    "{origin} begins a new session: restarted, or a second sender there"
                 ));
             }
             self.streams.push(Stream {
-                session: header.session,
-                address,
+                session,
+                session_is_short,
+                short_numbers: session_is_short || origin == Origin::Line,
+                origin,
                 sequencer: Sequencer::default(),
                 assemblers: Vec::new(),
+                jitter: Jitter::default(),
                 first_us: us,
                 last_us: us,
             });
@@ -177,9 +216,30 @@ impl Statistics {
         });
         let stream = &mut self.streams[index];
         stream.last_us = us;
-        let arrival = stream.sequencer.observe(header.packet);
+        stream
+    }
+
+    /// Counts a message.
+    pub fn accept(
+        &mut self,
+        header: &Header,
+        message: &Message,
+        origin: Origin,
+        now: Moment,
+    ) -> Arrival {
+        let session = header.session;
+        let is_it = |s: &Stream| {
+            s.session == session
+                || (s.session_is_short && s.origin.same_host(origin) && s.session == session & 0xFF)
+        };
+        let stream = self.stream(origin, now.monotonic_us, is_it, session, false);
+        (stream.session, stream.session_is_short) = (session, false);
+        let arrival = stream.observe(header.packet);
         if matches!(arrival, Arrival::Duplicate | Arrival::Stale) {
             return arrival;
+        }
+        if arrival != Arrival::Late {
+            stream.jitter.add(header.sent_us as u32, now.monotonic_us);
         }
         match message {
             Message::Pose(pose) => {
@@ -196,6 +256,32 @@ impl Statistics {
             }
             Message::Status(_) => self.statuses += 1,
             Message::Unknown { .. } => self.unknown += 1,
+        }
+        arrival
+    }
+
+    /// Counts a message with a short header.
+    pub fn accept_short(&mut self, short: &ShortDatagram, origin: Origin, now: Moment) -> Arrival {
+        let session = u64::from(short.header.session);
+        let is_it = |s: &Stream| s.origin.same_host(origin) && s.session & 0xFF == session;
+        let stream = self.stream(origin, now.monotonic_us, is_it, session, true);
+        let arrival = stream.observe(u32::from(short.header.packet));
+        if matches!(arrival, Arrival::Duplicate | Arrival::Stale) {
+            return arrival;
+        }
+        let ShortMessage::Pose(pose) = &short.message else {
+            self.unknown += 1;
+            return arrival;
+        };
+        if let Some(sent_us) = sent_us(pose).filter(|_| arrival != Arrival::Late) {
+            stream.jitter.add(sent_us, now.monotonic_us);
+        }
+        self.poses += 1;
+        self.persons += u64::from(pose.person.is_some());
+        // Persons come in their order, each in a message of its own.
+        self.frames += u64::from(pose.person_index + 1 >= pose.persons_in_frame);
+        if let Some(age) = pose.age_us() {
+            self.latencies[DESCRIBES_SENT].add(i64::from(age));
         }
         arrival
     }
@@ -224,6 +310,9 @@ impl Statistics {
                 latency.add(to.saturating_sub(from));
             }
         }
+        for person in pose.persons.iter().filter(|p| !pose.media_time && p.joints.is_some()) {
+            self.latencies[DESCRIBES_SENT].add(header.sent_us.saturating_sub(person.describes_us));
+        }
     }
 
     fn total(&self) -> Tally {
@@ -242,11 +331,17 @@ impl Statistics {
     fn restarts(&self) -> usize {
         let follows = |later: &Stream| {
             self.streams.iter().any(|s| {
-                let (a, b): (IpAddr, IpAddr) = (s.address.ip(), later.address.ip());
-                s.session != later.session && a == b && s.last_us < later.first_us
+                s.session != later.session
+                    && s.origin.same_host(later.origin)
+                    && s.last_us < later.first_us
             })
         };
         self.streams.iter().filter(|s| follows(s)).count()
+    }
+
+    /// The largest of any session, microseconds.
+    fn jitter_us(&self) -> f64 {
+        self.streams.iter().map(|s| s.jitter.micros).fold(0.0, f64::max)
     }
 
     fn incomplete(&self) -> u64 {
@@ -263,12 +358,13 @@ impl Statistics {
         });
         let refused: u64 = self.refused.iter().map(|(_, n)| n).sum();
         format!(
-            "{} datagrams  {} frames  {} lost  {} reordered  {} duplicates  {refused} refused{}",
+            "{} datagrams  {} frames  {} lost  {} reordered  {} duplicates  {refused} refused  jitter {:.2} ms{}",
             t.received,
             self.frames,
             t.lost,
             t.reordered,
             t.duplicates,
+            self.jitter_us() / 1e3,
             latency.unwrap_or_default(),
         )
     }
@@ -332,6 +428,7 @@ impl Statistics {
             reordered: t.reordered,
             duplicates: t.duplicates,
             stale: t.stale,
+            jitter_us: self.jitter_us().round(),
             refused: self.refused.iter().map(|&(n, c)| (n.to_owned(), c.into())).collect(),
             sessions: self.streams.len(),
             restarts: self.restarts(),
@@ -345,4 +442,9 @@ impl Statistics {
             latency: latency.collect(),
         }
     }
+}
+
+/// The lower 32 bits of the microsecond at which a compact pose was sent.
+fn sent_us(pose: &CompactPose) -> Option<u32> {
+    Some(pose.person?.describes_us.wrapping_add(pose.age_us()?))
 }

@@ -1,19 +1,30 @@
 //! What the listener shows and counts, datagram by datagram.
 
-use std::net::SocketAddr;
-
 use super::statistics::Moment;
-use super::{Format, Listen, Session};
+use super::{Format, Listen, Origin, ReplayWindow, Session};
+use crate::wire::auth::{Key, TRAILER};
 use crate::wire::samples::{datagrams, frame, header};
-use crate::wire::{ClockState, Header, Message, PoseOptions, StatusMessage, encode};
+use crate::wire::{
+    ClockState, CompactPose, Header, Message, PoseMessage, PoseOptions, ShortHeader, StatusMessage,
+    encode, encode_compact,
+};
 
 fn arguments(format: Format) -> Listen {
     let uri = "udp://127.0.0.1:7777".into();
-    Listen { uri, format, count: None, seconds: None, stats: false, verbose: false }
+    Listen {
+        uri,
+        format,
+        count: None,
+        seconds: None,
+        stats: false,
+        verbose: false,
+        key_file: None,
+        record: None,
+    }
 }
 
-fn from() -> SocketAddr {
-    "10.0.0.7:4000".parse().unwrap()
+fn from() -> Origin {
+    Origin::Udp("10.0.0.7:4000".parse().unwrap())
 }
 
 /// 1 ms after the sample datagrams say that they were sent, on the same machine.
@@ -158,4 +169,122 @@ fn silence_is_explained() {
     let args = arguments(Format::Text);
     let session = Session::new(&args, Vec::new());
     assert!(session.statistics.summary().contains("is the sender running"));
+}
+
+/// Compact messages of frames with `persons` persons, numbered in a row from `packet`.
+fn compact(packet: u16, persons: usize, session: u8) -> Vec<Vec<u8>> {
+    let message = PoseMessage::from_frame(&frame(persons), &PoseOptions::default());
+    let one = |n: usize| {
+        let mut buffer = [0; 255];
+        let header = ShortHeader { session, packet: packet.wrapping_add(n as u16) };
+        let pose = CompactPose::new(&message, n, 1_066_000);
+        let len = encode_compact(header, &pose, &mut buffer).unwrap();
+        buffer[..len].to_vec()
+    };
+    (0..CompactPose::count(&message)).map(one).collect()
+}
+
+#[test]
+fn compact_persons_are_lines_like_the_others() {
+    let args = arguments(Format::Text);
+    let mut session = Session::new(&args, Vec::new());
+    for message in [compact(0, 2, 7), compact(2, 0, 7)].concat() {
+        session.take(&message, Origin::Line, now()).unwrap();
+    }
+    let text = String::from_utf8(session.out).unwrap();
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines.len(), 3);
+    for words in
+        ["camera 2 frame 345", "sent after 66.0 ms", "person 2", "root +0.25 -0.12 +2.50 m", "head"]
+    {
+        assert!(lines[1].contains(words), "{words} in {text}");
+    }
+    assert!(lines[2].ends_with("nobody"), "{text}");
+}
+
+#[test]
+fn a_line_counts_short_and_full_headers_as_one_row_wherever_one_joins() {
+    let args = arguments(Format::Json);
+    let mut session = Session::new(&args, Vec::new());
+    // The count of a sender that has been running for long; one message in the middle is lost.
+    let count = 0x0005_FFFE_u32;
+    let tag = 0xEF;
+    let mut rows = compact(count as u16, 1, tag);
+    rows.push(numbered(count + 1, 0x0123_4567_89AB_CDEF));
+    rows.extend(compact((count + 3) as u16, 2, tag));
+    rows.push(numbered(count + 5, 0x0123_4567_89AB_CDEF));
+    for row in &rows {
+        session.take(row, Origin::Line, now()).unwrap();
+    }
+    session.end().unwrap();
+    let text = String::from_utf8(session.out).unwrap();
+    let report: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    assert_eq!((&report["datagrams"], &report["lost"]), (&5.into(), &1.into()));
+    assert_eq!((&report["sessions"], &report["frames"]), (&1.into(), &2.into()));
+    assert_eq!((&report["persons"], &report["status_messages"]), (&3.into(), &2.into()));
+    assert_eq!(report["latency"]["describes-sent"]["p50_us"], 66_000);
+    let first: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+    assert_eq!((&first["type"], &first["from"]), (&"compact".into(), &"line".into()));
+}
+
+#[test]
+fn with_a_key_only_what_is_signed_and_new_is_shown_and_the_rest_is_counted_by_name() {
+    let args = arguments(Format::Json);
+    let mut session = Session::new(&args, Vec::new());
+    let key = Key::new(&[7; 32]).unwrap();
+    session.guard = Some((key.clone(), ReplayWindow::default()));
+    let signed = |packet, session, key: &Key| {
+        let mut datagram = numbered(packet, session);
+        let len = datagram.len();
+        datagram.resize(len + TRAILER, 0);
+        key.sign(&mut datagram, len).unwrap();
+        datagram
+    };
+    let mut forged = signed(2, 1, &key);
+    *forged.last_mut().unwrap() ^= 1;
+    let mut rows = vec![
+        signed(0, 1, &key),
+        numbered(1, 1),
+        signed(1, 1, &Key::new(&[8; 32]).unwrap()),
+        forged,
+        signed(0, 1, &key),
+        signed(1, 1, &key),
+        // Another session, sent at the same moment: not later than what was heard.
+        signed(0, 2, &key),
+    ];
+    rows.extend(compact(0, 1, 1));
+    for row in &rows {
+        session.take(row, from(), now()).unwrap();
+    }
+    session.end().unwrap();
+    let text = String::from_utf8(session.out).unwrap();
+    let lines: Vec<serde_json::Value> =
+        text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let shown: Vec<_> =
+        lines[..lines.len() - 1].iter().map(|l| l["packet"].as_u64().unwrap()).collect();
+    assert_eq!(shown, [0, 1]);
+    let expected = serde_json::json!({
+        "unsigned": 2, "other-key": 1, "forged": 1, "replayed": 1, "old-session": 1
+    });
+    assert_eq!(lines.last().unwrap()["refused"], expected);
+}
+
+#[test]
+fn jitter_is_that_of_rfc_3550_and_needs_no_common_clock() {
+    let args = arguments(Format::Json);
+    let mut session = Session::new(&args, Vec::new());
+    for n in 0..200i64 {
+        let message = Message::Status(StatusMessage::default());
+        let mut buffer = [0; 1_420];
+        let header = Header { packet: n as u32, sent_us: n * 10_000, ..header() };
+        let len = encode(&header, &message, &mut buffer).unwrap();
+        // Every other one takes 2 ms longer; the receiver's clock is somewhere else altogether.
+        let monotonic_us = 77_000_000 + n * 10_000 + n % 2 * 2_000;
+        let at = Moment { monotonic_us, realtime_offset_us: 5 };
+        session.take(&buffer[..len], from(), at).unwrap();
+    }
+    session.end().unwrap();
+    let text = String::from_utf8(session.out).unwrap();
+    let report: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    assert_eq!(report["jitter_us"], 2_000.0);
 }

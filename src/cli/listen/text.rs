@@ -2,8 +2,10 @@
 
 use std::io::{self, Write};
 
-use crate::skeleton::h36m;
-use crate::wire::{Joints3d, Message, PersonRecord, PoseMessage, StatusMessage};
+use crate::skeleton::{Skeleton, h36m};
+use crate::wire::{
+    CompactPose, Joints3d, Message, PersonRecord, PoseMessage, ShortMessage, StatusMessage,
+};
 
 /// The joints that a short line shows: where a person's ends are.
 const FEW: [usize; 5] =
@@ -35,20 +37,47 @@ fn pose_lines(
     }
     for person in &pose.persons {
         write_moment(out, pose, person.describes_us, received_us)?;
-        write!(out, "  person {}", person.track)?;
-        for (said, word) in [
-            (person.predicted, "predicted"),
-            (person.revision, "revision"),
-            (person.withheld, "withheld"),
-            (pose.degraded, "degraded"),
-        ] {
-            if said {
-                write!(out, " {word}")?;
-            }
-        }
-        write_person(out, pose, person, verbose)?;
+        write_person(out, pose.skeleton, pose.degraded, person, verbose)?;
     }
     Ok(())
+}
+
+/// Writes a message with a short header. It says itself how old it was when it was sent.
+pub fn write_short(out: &mut impl Write, message: &ShortMessage, verbose: bool) -> io::Result<()> {
+    let pose = match message {
+        ShortMessage::Pose(pose) => pose,
+        ShortMessage::Unknown { kind } => {
+            return writeln!(out, "a short message of type {kind}: not known here");
+        }
+    };
+    write!(out, "camera {} frame {}", pose.camera, pose.sequence)?;
+    if let Some(us) = pose.age_us() {
+        write!(out, "  sent after {:.1} ms", f64::from(us) / 1e3)?;
+    }
+    match in_metres(pose) {
+        None => writeln!(out, "  nobody"),
+        Some(person) => write_person(out, Skeleton::Human36m17, pose.degraded, &person, verbose),
+    }
+}
+
+/// A compact person as the full record that it was made of.
+fn in_metres(pose: &CompactPose) -> Option<PersonRecord> {
+    let person = pose.person?;
+    let root = person.body.and_then(|b| b.root_mm);
+    Some(PersonRecord {
+        track: u32::from(person.track),
+        describes_us: i64::from(person.describes_us),
+        lookahead_us: u32::from(pose.lookahead) * 10_000,
+        predicted: person.predicted,
+        revision: person.revision,
+        withheld: person.withheld,
+        score: person.score,
+        plausibility: person.plausibility,
+        root: root.map(|mm| mm.map(|v| f32::from(v) / 1e3)),
+        root_covariance: None,
+        joints: person.body.map(|b| b.joints()),
+        keypoints: None,
+    })
 }
 
 fn write_moment(
@@ -69,10 +98,22 @@ fn write_moment(
 
 fn write_person(
     out: &mut impl Write,
-    pose: &PoseMessage,
+    skeleton: Skeleton,
+    degraded: bool,
     person: &PersonRecord,
     verbose: bool,
 ) -> io::Result<()> {
+    write!(out, "  person {}", person.track)?;
+    for (said, word) in [
+        (person.predicted, "predicted"),
+        (person.revision, "revision"),
+        (person.withheld, "withheld"),
+        (degraded, "degraded"),
+    ] {
+        if said {
+            write!(out, " {word}")?;
+        }
+    }
     match person.root {
         Some([x, y, z]) => write!(out, "  root {x:+.2} {y:+.2} {z:+.2} m")?,
         None => write!(out, "  root unknown")?,
@@ -80,7 +121,7 @@ fn write_person(
     if person.lookahead_us > 0 {
         write!(out, "  lookahead {:.0} ms", f64::from(person.lookahead_us) / 1e3)?;
     }
-    let names = pose.skeleton.joint_names();
+    let names = skeleton.joint_names();
     let Some(Joints3d { xyz, confidence }) = &person.joints else {
         return writeln!(out, "  no joints");
     };
