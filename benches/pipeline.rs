@@ -42,8 +42,7 @@ use posewire::detect::{TopDown, TopDownSettings};
 use posewire::engine::tract::Tract;
 use posewire::engine::{Backend, Catalog, ModelKind, Precision, TensorMut, TensorRef};
 use posewire::frame::{ColorSpace, Frame, FrameStamp, ImageLayout, PixelFormat, Timebase};
-use posewire::lift::virtual_camera::VirtualCamera;
-use posewire::lift::window::{Rays, Window};
+use posewire::lift::window::Window;
 use posewire::lift::{LiftSettings, Lifter};
 use posewire::pipeline::{Geometry, Pipeline};
 use posewire::publish::{self, PublishSettings};
@@ -176,19 +175,20 @@ fn stages(c: &mut Criterion) {
     assert!(n == 0 || present.len() == 4, "all are followed, if this bench was chosen");
 
     let camera = Intrinsics::from_fov(1280, 720, 65.0);
-    let mut window = Window::new(27, 25.0);
-    let mut slots = vec![Rays::default(); 27];
-    let mut tensor = vec![0.0f32; 27 * JOINTS * 3];
+    let mut window = Window::new(27, 25.0, true);
+    let mut tensor = vec![0.0f32; JOINTS * 3];
     let mut n = 0;
-    c.bench_function("stage/window: observe, resample to 27, virtual camera", |b| {
+    c.bench_function("stage/window: observe, slots, virtual camera", |b| {
         b.iter(|| {
             n += 1;
             window.observe(at(n), &support::person(640.0, n as f32 * 0.2), &camera);
-            window.resample(at(n), 25.0, &mut slots);
-            let aimed = VirtualCamera::aim(&slots).unwrap();
-            aimed.fill_window(&slots, &mut tensor);
-            black_box(&tensor);
-            aimed.context(None)
+            let aimed = *window.camera().unwrap();
+            // What is new at 30 frames a second: the newest, and mostly a grid slot.
+            for slot in 0..2 {
+                aimed.fill_slot(&window.slot(slot), &mut tensor);
+                black_box(&tensor);
+            }
+            aimed.context(None, 0)
         });
     });
 

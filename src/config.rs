@@ -14,7 +14,7 @@ use crate::capture::SourceOptions;
 use crate::detect::topdown::TopDownSettings;
 use crate::geodetic::Geodetic;
 use crate::lift::smooth::SmoothSettings;
-use crate::lift::{LiftSettings, Mount};
+use crate::lift::{LiftSettings, LifterSettings, Mount, SubjectSettings};
 use crate::pipeline::Geometry;
 use crate::record::{RecordError, RecordSettings};
 use crate::track::TrackSettings;
@@ -36,6 +36,10 @@ pub struct Config {
     pub detector: TopDownSettings,
     /// Following them.
     pub tracker: TrackSettings,
+    /// Lifting them.
+    pub lift: LifterSettings,
+    /// Who they are.
+    pub subject: SubjectSettings,
     /// Smoothing their joints over time.
     pub smooth: SmoothSettings,
     /// What is seen and said, into files.
@@ -189,6 +193,10 @@ pub struct Plan {
 /// Field of view that is assumed, and said to be assumed, where nothing is known: a common webcam.
 pub const ASSUMED_FOV_DEGREES: f64 = 65.0;
 
+/// Deviations of the focal length, as shares of itself: of a calibration, of a stated field of
+/// view (which is read off a data sheet), of the assumed one (webcams span 50 to 80 degrees).
+const FOCAL_DOUBT: [f64; 3] = [0.005, 0.03, 0.15];
+
 impl Config {
     /// Reads a configuration file.
     ///
@@ -229,6 +237,8 @@ impl Config {
             engine,
             detector,
             tracker,
+            lift,
+            subject,
             smooth,
             clock,
             record,
@@ -297,17 +307,23 @@ impl Config {
         let wanted = "must be from 0 to 60 seconds";
         within("[tracker] lost_seconds", Some(tracker.lost_seconds), 0.0..=60.0, wanted)?;
         within("[tracker] coast_seconds", Some(tracker.coast_seconds), 0.0..=60.0, wanted)?;
+        let wanted = "must be from 0 to 60000 milliseconds";
+        within("[lift] lookahead_ms", lift.lookahead_ms, 0.0..=60_000.0, wanted)?;
+        within("[lift] refine_ms", lift.refine_ms, 0.0..=60_000.0, wanted)?;
+        let wanted = "must be from 0.4 to 2.6 metres";
+        within("[subject] height_m", subject.height_m, 0.4..=2.6, wanted)?;
         let wanted = "must be from 0.01 to 100 Hz";
         within("[smooth] min_cutoff_hz", Some(smooth.min_cutoff_hz), 0.01..=100.0, wanted)?;
         let wanted = "must be from 0 to 1000";
         within("[smooth] beta", Some(smooth.beta), 0.0..=1000.0, wanted)?;
         record.check()?;
-        let geometry = match camera.intrinsics {
-            Some(intrinsics) => {
+        let (geometry, focal_doubt) = match (camera.intrinsics, camera.fov_degrees) {
+            (Some(intrinsics), _) => {
                 intrinsics.check()?;
-                Geometry::Calibrated(intrinsics)
+                (Geometry::Calibrated(intrinsics), FOCAL_DOUBT[0])
             }
-            None => Geometry::AssumedFov(camera.fov_degrees.unwrap_or(ASSUMED_FOV_DEGREES)),
+            (None, Some(degrees)) => (Geometry::AssumedFov(degrees), FOCAL_DOUBT[1]),
+            (None, None) => (Geometry::AssumedFov(ASSUMED_FOV_DEGREES), FOCAL_DOUBT[2]),
         };
         Ok(Plan {
             source: uri,
@@ -322,7 +338,7 @@ impl Config {
             backend: engine.backend.unwrap_or_else(|| "auto".to_owned()),
             detector,
             tracker,
-            lift: LiftSettings { mount: camera.mount, smooth },
+            lift: LiftSettings { mount: camera.mount, smooth, lifter: lift, subject, focal_doubt },
             record,
             clock_state: clock.state,
             publish: publish.into_iter().map(|p| p.uri).collect(),
@@ -367,6 +383,10 @@ mod tests {
             backend = "tract"
             [tracker]
             birth_frames = 3
+            [lift]
+            lookahead_ms = 120
+            [subject]
+            height_m = 1.80
             [clock]
             state = "ptp"
             [[publish]]
@@ -385,6 +405,9 @@ mod tests {
         assert_eq!(plan.tracker.lost_seconds, TrackSettings::default().lost_seconds);
         assert!(matches!(plan.geometry, Geometry::Calibrated(i) if i.fx == 500.0));
         assert_eq!(plan.lift.mount.unwrap().pitch_degrees, -10.0);
+        assert_eq!(plan.lift.lifter.lookahead_ms, Some(120.0));
+        assert_eq!(plan.lift.subject.height_m, Some(1.80));
+        assert!(plan.lift.focal_doubt < 0.01, "it is calibrated");
     }
 
     #[test]
@@ -416,6 +439,8 @@ mod tests {
             ("[source]\nuri='demo:'\n[camera]\nmount={pitch_degrees=120}", "pitch_degrees"),
             ("[source]\nuri='demo:'\n[tracker]\nlost_seconds=-1", "lost_seconds"),
             ("[source]\nuri='demo:'\n[smooth]\nmin_cutoff_hz=0", "min_cutoff_hz"),
+            ("[source]\nuri='demo:'\n[lift]\nlookahead_ms=-40", "lookahead_ms"),
+            ("[source]\nuri='demo:'\n[subject]\nheight_m=175", "height_m"),
         ] {
             let error = Config::from_toml(text).unwrap().check().unwrap_err();
             assert!(error.to_string().contains(key), "{error}");

@@ -1,9 +1,9 @@
 //! From metres around a camera to latitude, longitude and altitude (WGS 84).
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// Where a camera stands and where it looks.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Geodetic {
     /// Degrees north.

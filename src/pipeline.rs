@@ -9,8 +9,8 @@ use crate::decode::{DecodeError, JpegDecoder};
 use crate::detect::{DetectError, Detector};
 use crate::fault::{Fault, Severity};
 use crate::frame::{Frame, Timebase};
-use crate::lift::{Lift, LiftError};
-use crate::pose::{Keypoints2d, MAX_PERSONS, Person, PoseFrame, StageStamps};
+use crate::lift::{Lift, LiftError, Lifted};
+use crate::pose::{Keypoints2d, MAX_PERSONS, Person, PoseFrame, StageStamps, TrackId};
 use crate::skeleton::Skeleton;
 use crate::time::{Clock, Timestamp};
 use crate::track::{MAX_TRACKS, Tracked, Tracker};
@@ -99,6 +99,7 @@ pub struct Pipeline {
     last: Option<Timestamp>,
     found: Vec<Keypoints2d>,
     present: ArrayVec<Tracked, MAX_TRACKS>,
+    lifted: ArrayVec<Lifted, MAX_PERSONS>,
 }
 
 impl Pipeline {
@@ -135,6 +136,7 @@ impl Pipeline {
             last: None,
             found: Vec::with_capacity(4 * MAX_PERSONS),
             present: ArrayVec::new(),
+            lifted: ArrayVec::new(),
         })
     }
 
@@ -212,21 +214,22 @@ impl Pipeline {
                 .partial_cmp(&(a.confirmed, a.keypoints.score))
                 .unwrap_or(std::cmp::Ordering::Equal)
         });
-        let mut persons = ArrayVec::new();
-        for who in &self.present {
-            if !who.predicted {
-                self.lifter.observe(who.id, at, &who.keypoints, camera)?;
-            }
-            if who.confirmed && !persons.is_full() {
-                let pose = self.lifter.lift(who.id, at)?;
-                persons.push(Person {
-                    track: who.id,
-                    keypoints: who.keypoints,
-                    predicted: who.predicted,
-                    pose,
-                });
-            }
+        for who in self.present.iter().filter(|who| !who.predicted) {
+            self.lifter.observe(who.id, at, &who.keypoints, camera)?;
         }
+        let published = || self.present.iter().filter(|who| who.confirmed).take(MAX_PERSONS);
+        let tracks: ArrayVec<TrackId, MAX_PERSONS> = published().map(|who| who.id).collect();
+        self.lifter.lift_all(&tracks, at, &mut self.lifted)?;
+        let mut persons: ArrayVec<Person, MAX_PERSONS> = published()
+            .zip(&self.lifted)
+            .map(|(who, lifted)| Person {
+                track: who.id,
+                keypoints: who.keypoints,
+                predicted: who.predicted,
+                pose: lifted.pose,
+                revision: lifted.revision,
+            })
+            .collect();
         persons.sort_unstable_by_key(|p: &Person| p.track);
         Ok(persons)
     }

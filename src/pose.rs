@@ -117,6 +117,11 @@ pub struct Pose3d {
     pub confidence: [f32; JOINTS],
     /// Where the pelvis is in the camera frame, metres; `None` while it cannot be known.
     pub root: Option<[f32; 3]>,
+    /// Covariance of `root`, square metres: xx, xy, xz, yy, yz, zz. Errors of the assumed body
+    /// size and of the assumed lens are in it; `None` with an unknown root.
+    pub root_covariance: Option<[f32; 6]>,
+    /// How human the pose is, 0..1: lengths and symmetry of bones, limits of joints.
+    pub plausibility: Option<f32>,
     /// The moment that this pose DESCRIBES: not when it was computed, and not the newest frame
     /// where the lifter was given some future.
     pub describes: Timestamp,
@@ -135,6 +140,10 @@ pub struct Person {
     pub predicted: bool,
     /// The lifted pose; `None` until the window holds an observation.
     pub pose: Option<Pose3d>,
+    /// A better pose of an earlier moment: the instant that an earlier frame's `pose` described,
+    /// with more future seen. Only where refining is asked for. Who ignores it loses nothing:
+    /// `pose` is complete without it.
+    pub revision: Option<Pose3d>,
 }
 
 /// When each stage was done with a frame; monotonic clock.

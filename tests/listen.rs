@@ -37,9 +37,12 @@ fn frame(sequence: u64, persons: u32) -> PoseFrame {
             joints: [[0.0; 3]; JOINTS],
             confidence: [0.5; JOINTS],
             root: Some([0.0, 0.0, 3.0]),
+            root_covariance: None,
+            plausibility: None,
             describes: now,
             lookahead_nanos: 0,
         }),
+        revision: None,
     };
     PoseFrame {
         camera: 0,

@@ -16,7 +16,7 @@ use crate::detect::Detector;
 use crate::detect::truth::TruthDetector;
 use crate::figure::Figure;
 use crate::figure::truth::{FRAME_RATE, moment};
-use crate::lift::Mount;
+use crate::lift::{LifterSettings, Mount, SubjectSettings};
 use crate::metrics::{mpjpe, p_mpjpe};
 use crate::pose::{Pose3d, PoseFrame};
 use crate::publish::{PublishError, Publisher};
@@ -43,6 +43,16 @@ pub(super) struct Demo {
     /// Directory of models that go before the embedded ones
     #[arg(short, long, value_name = "DIR")]
     models: Option<std::path::PathBuf>,
+    /// Name of the lifter, instead of the usual one
+    #[arg(long, value_name = "NAME")]
+    lifter: Option<String>,
+    /// Milliseconds of future that each pose waits for: 0, or another number that the lifter
+    /// serves
+    #[arg(long, value_name = "MS")]
+    lookahead: Option<f64>,
+    /// Publish every pose a second time, with so many milliseconds of future
+    #[arg(long, value_name = "MS")]
+    refine: Option<f64>,
     /// What computes: auto, tract (CPU) or tensorrt (GPU)
     #[arg(long, value_name = "NAME")]
     backend: Option<String>,
@@ -63,7 +73,18 @@ pub(super) fn demo(args: &Demo) -> Result<(), Failure> {
             mount: Some(Mount { pitch_degrees: 0.0, roll_degrees: 0.0 }),
             ..CameraConfig::default()
         },
-        models: ModelsConfig { dir: args.models.clone(), ..ModelsConfig::default() },
+        models: ModelsConfig {
+            dir: args.models.clone(),
+            lifter: args.lifter.clone(),
+            ..ModelsConfig::default()
+        },
+        lift: LifterSettings {
+            lookahead_ms: args.lookahead,
+            refine_ms: args.refine,
+            ..LifterSettings::default()
+        },
+        // Its user knows that, too.
+        subject: SubjectSettings { height_m: Some(Figure::default().body.height) },
         engine: EngineConfig { backend: args.backend.clone() },
         publish: args.publish.iter().map(|uri| PublishConfig { uri: uri.clone() }).collect(),
         ..Config::default()
@@ -98,6 +119,12 @@ pub(super) fn demo(args: &Demo) -> Result<(), Failure> {
 #[derive(Default)]
 struct Errors {
     frames: u64,
+    /// Metres, one a root; and how many lie within the region that should hold 95 in 100.
+    root: Vec<f64>,
+    root_depth: Vec<f64>,
+    root_within: u64,
+    /// Revisions, metres.
+    revised: Vec<f64>,
     /// Metres, one a pose.
     mpjpe: Vec<f64>,
     p_mpjpe: Vec<f64>,
@@ -105,6 +132,16 @@ struct Errors {
 }
 
 impl Errors {
+    /// `truth`: where the pelvis is, camera frame.
+    fn add_root(&mut self, pose: &Pose3d, truth: [f64; 3]) {
+        let (Some(root), Some(covariance)) = (pose.root, pose.root_covariance) else { return };
+        let off: [f64; 3] = std::array::from_fn(|k| f64::from(root[k]) - truth[k]);
+        self.root.push(off.iter().map(|v| v * v).sum::<f64>().sqrt());
+        self.root_depth.push(off[2].abs());
+        let within = mahalanobis2(off, covariance.map(f64::from)).is_some_and(|d| d <= CHI2_95);
+        self.root_within += u64::from(within);
+    }
+
     fn add(&mut self, pose: &Pose3d, truth: &[[f64; 3]; JOINTS]) {
         let predicted = pose.joints.map(|j| j.map(f64::from));
         let (Some(error), Some(aligned)) =
@@ -140,6 +177,19 @@ impl Errors {
             1e3 * sorted[(n * 95 / 100).min(n - 1)],
             mm(&self.p_mpjpe),
         );
+        if !self.root.is_empty() {
+            println!(
+                "  root: mean error {:.0}, of it along the depth {:.0}, in {} poses; {:.0} % within \
+                 their 95 % region",
+                mm(&self.root),
+                mm(&self.root_depth),
+                self.root.len(),
+                1e2 * self.root_within as f64 / self.root.len() as f64,
+            );
+        }
+        if !self.revised.is_empty() {
+            println!("  revised: MPJPE mean {:.1} over {}", mm(&self.revised), self.revised.len());
+        }
         let names = Skeleton::Human36m17.joint_names();
         let joints: Vec<String> = names
             .iter()
@@ -149,6 +199,20 @@ impl Errors {
             .collect();
         println!("  by joint: {}", joints.join(", "));
     }
+}
+
+/// 95 in 100 of three normal deviates have a smaller sum of squares.
+const CHI2_95: f64 = 7.815;
+
+/// Squared length of `off` in deviations of the covariance xx, xy, xz, yy, yz, zz: by Cramer's
+/// rule. `None` for what is no covariance.
+fn mahalanobis2(off: [f64; 3], [xx, xy, xz, yy, yz, zz]: [f64; 6]) -> Option<f64> {
+    let (a, b, c) = (yy * zz - yz * yz, xz * yz - xy * zz, xy * yz - xz * yy);
+    let (d, e, f) = (xx * zz - xz * xz, xy * xz - xx * yz, xx * yy - xy * xy);
+    let determinant = xx * a + xy * b + xz * c;
+    let [x, y, z] = off;
+    let sum = a * x * x + d * y * y + f * z * z + 2.0 * (b * x * y + c * x * z + e * y * z);
+    (determinant > 0.0).then(|| sum / determinant)
 }
 
 /// Compares poses with the figure's: a publisher like any other.
@@ -163,10 +227,21 @@ impl Publisher for TruthMeter {
         errors.frames += 1;
         // There is one figure; a second track would be a mistake of the tracker's or the
         // detector's, and is not a better pose.
+        let now = moment(frame.sequence, FRAME_RATE);
+        // The figure as of the moment that a pose describes.
+        let truth = |pose: &Pose3d| {
+            let ago = frame.captured.nanos() - pose.describes.nanos();
+            self.figure.at(Timestamp::from_nanos(now.nanos() - ago))
+        };
         if let Some(pose) = frame.persons.iter().find_map(|p| p.pose) {
-            let now = moment(frame.sequence, FRAME_RATE);
-            let then = Timestamp::from_nanos(now.nanos() - i64::from(pose.lookahead_nanos));
-            errors.add(&pose, &self.figure.at(then).root_relative());
+            let truth = truth(&pose);
+            errors.add(&pose, &truth.root_relative());
+            errors.add_root(&pose, truth.joints[h36m::PELVIS]);
+        }
+        if let Some(revision) = frame.persons.iter().find_map(|p| p.revision) {
+            let joints = revision.joints.map(|j| j.map(f64::from));
+            let truth = truth(&revision).root_relative();
+            errors.revised.extend(mpjpe(&joints, &truth, h36m::PELVIS));
         }
         Ok(())
     }

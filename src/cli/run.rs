@@ -50,6 +50,16 @@ pub(super) struct Run {
     /// tell a leaning body from a leaning camera
     #[arg(long, value_name = "DEGREES", allow_negative_numbers = true)]
     pitch: Option<f64>,
+    /// Milliseconds of future that each pose waits for: 0, or another number that the lifter
+    /// serves
+    #[arg(long, value_name = "MS")]
+    lookahead: Option<f64>,
+    /// Publish every pose a second time, with so many milliseconds of future
+    #[arg(long, value_name = "MS")]
+    refine: Option<f64>,
+    /// Height of the people in view, where it is known: their places are proportional to it
+    #[arg(long, value_name = "METRES")]
+    height: Option<f64>,
     /// What computes: auto, tract (CPU) or tensorrt (GPU)
     #[arg(long, value_name = "NAME")]
     backend: Option<String>,
@@ -77,6 +87,9 @@ impl Run {
             let roll_degrees = config.camera.mount.map_or(0.0, |m| m.roll_degrees);
             config.camera.mount = Some(Mount { pitch_degrees, roll_degrees });
         }
+        config.lift.lookahead_ms = self.lookahead.or(config.lift.lookahead_ms);
+        config.lift.refine_ms = self.refine.or(config.lift.refine_ms);
+        config.subject.height_m = self.height.or(config.subject.height_m);
         config.models.dir = self.models.clone().or(config.models.dir.take());
         config.engine.backend = self.backend.clone().or(config.engine.backend.take());
         if !self.publish.is_empty() {

@@ -31,11 +31,14 @@ macro_rules! embedded {
     };
 }
 
-/// The models that are shipped: one line each.
+/// The models that are shipped: one line each. Of several that do the same job, the first is
+/// taken where nobody says which. Lifters without their per-frame and per-window graphs: the
+/// evaluator of `engine::pstmo` reads all that is needed from the whole window's.
 static EMBEDDED: &[Embedded] = &[
     embedded!("posewire-finder"),
     embedded!("posewire-keypoints"),
     embedded!("pstmo_s_27_live", "pstmo_s_27_live.golden.json"),
+    embedded!("pstmo_s_81_live", "pstmo_s_81_live.golden.json"),
 ];
 
 /// Manifests of public files that are not shipped, best first: of several that fit the files of
@@ -167,8 +170,8 @@ impl Catalog {
         self.listed.iter().chain(&self.recognised).chain(&self.embedded)
     }
 
-    /// The model for a job: by name, or the only one there is. The directory's models come
-    /// before the embedded ones.
+    /// The model for a job: by name, or the only one of the directory, or else the first of the
+    /// embedded ones.
     ///
     /// # Errors
     /// If there is none, or if several manifests of the same place do the job and no name says
@@ -198,8 +201,8 @@ impl Catalog {
         if let Some(known) = self.recognised.iter().find(|m| m.kind() == kind) {
             return Ok(known.clone());
         }
-        if let Some(spec) = only(&self.embedded, kind)? {
-            return Ok(spec.clone());
+        if let Some(embedded) = self.embedded.iter().find(|m| m.kind() == kind) {
+            return Ok(embedded.clone());
         }
         Err(EngineError::Choice { kind, problem: format!("there is none{}", self.hint()) })
     }

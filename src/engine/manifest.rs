@@ -31,10 +31,25 @@ struct Written {
     input: Table,
     output: Option<Table>,
     decoder: Option<Table>,
+    streaming: Option<WrittenStreaming>,
     #[serde(default)]
     error: Table,
     #[serde(default)]
     cost: Table,
+    /// For the record.
+    #[serde(default)]
+    architecture: Table,
+}
+
+/// The graphs of a lifter that is evaluated slot by slot.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenStreaming {
+    frame: String,
+    frame_sha256: String,
+    window: String,
+    window_sha256: String,
+    slot: usize,
 }
 
 /// A table with at least a date and a command, or words.
@@ -80,6 +95,8 @@ struct WrittenLifterInput {
     rate_hz: f64,
     #[serde(default)]
     lookahead: u32,
+    /// All that may be asked for; only `lookahead` where it is not given.
+    lookaheads: Option<Vec<u32>>,
     skeleton: Skeleton,
     normalisation: Normalisation,
     order: Option<Order>,
@@ -100,6 +117,9 @@ struct WrittenLifterOutput {
     skeleton: Skeleton,
     #[expect(dead_code, reason = "there is one unit today; naming it is what matters")]
     units: Units,
+    /// Stature of the body that answers are scaled to.
+    #[serde(default = "adult")]
+    body_height_m: f64,
 }
 
 #[derive(Deserialize)]
@@ -189,6 +209,11 @@ fn one() -> usize {
     1
 }
 
+/// Stature of the bodies that our lifters are trained on (`models/train/lifter/mocap.py`).
+fn adult() -> f64 {
+    1.72
+}
+
 fn half() -> f32 {
     0.5
 }
@@ -230,7 +255,28 @@ fn parse(file: &str, text: &str, files: &dyn Files) -> Checked<ModelSpec> {
     };
     let weights = found("file", &w.file)?;
     let golden = w.golden.as_deref().map(|name| found("golden", name)).transpose()?;
-    let task = task(&mut w)?;
+    let mut task = task(&mut w)?;
+    if let Some(streaming) = w.streaming {
+        let Task::Lifter(lifter) = &mut task else {
+            return wrong("streaming", "only lifters have it; remove the table");
+        };
+        if !(1..=65_536).contains(&streaming.slot) {
+            return wrong("streaming.slot", format!("{} is outside 1..65536", streaming.slot));
+        }
+        let digest = |key: &str, text: &str| {
+            unhex(text).map_err(|Problem(p)| Problem(p.replace("sha256", key)))
+        };
+        let frame_sha256 = digest("streaming.frame_sha256", &streaming.frame_sha256)?;
+        let window_sha256 = digest("streaming.window_sha256", &streaming.window_sha256)?;
+        // Not every binary holds them: the whole-window graph says it all.
+        lifter.streaming = files.asset(&streaming.frame).zip(files.asset(&streaming.window)).map(
+            |(frame, window)| StreamingSpec {
+                frame: (frame, frame_sha256),
+                window: (window, window_sha256),
+                slot: streaming.slot,
+            },
+        );
+    }
     let trained = match w.trained {
         Trained::Words(words) => words,
         Trained::How { date, command, weights: None } => format!("{date}: {command}"),
@@ -240,6 +286,7 @@ fn parse(file: &str, text: &str, files: &dyn Files) -> Checked<ModelSpec> {
     };
     let mut measured = w.error;
     measured.extend(w.cost);
+    measured.extend(w.architecture);
     Ok(ModelSpec {
         name: w.name,
         manifest: file.to_owned(),
@@ -484,14 +531,29 @@ fn lifter(input: WrittenLifterInput, output: WrittenLifterOutput) -> Checked<Lif
     if !(1.0..=1000.0).contains(&input.rate_hz) {
         return wrong("input.rate_hz", format!("{} is outside 1..1000", input.rate_hz));
     }
-    if input.lookahead as usize >= frames {
-        return wrong(
-            "input.lookahead",
-            format!("{} slots of future do not fit a window of {frames}", input.lookahead),
-        );
+    let lookaheads = input.lookaheads.unwrap_or_else(|| vec![input.lookahead]);
+    for (key, k) in std::iter::once(("input.lookahead", &input.lookahead))
+        .chain(lookaheads.iter().map(|k| ("input.lookaheads", k)))
+    {
+        if *k as usize >= frames {
+            return wrong(key, format!("{k} slots of future do not fit a window of {frames}"));
+        }
     }
-    if !matches!(input.context, 0 | 5) {
-        return wrong("input.context", format!("{} is neither 0 nor 5", input.context));
+    if !lookaheads.contains(&input.lookahead) {
+        return wrong("input.lookaheads", format!("lacks the usual one, {}", input.lookahead));
+    }
+    let wanted = match input.normalisation {
+        Normalisation::AnchoredVirtualCamera => 6,
+        Normalisation::VirtualCamera => 5,
+        Normalisation::Screen => 0,
+    };
+    if input.context != 0 && input.context != wanted {
+        let c = input.context;
+        return wrong("input.context", format!("{c} is neither 0 nor {wanted}"));
+    }
+    if !(0.3..=3.0).contains(&output.body_height_m) {
+        let height = output.body_height_m;
+        return wrong("output.body_height_m", format!("{height} m is outside 0.3..3"));
     }
     Ok(LifterSpec {
         frames,
@@ -499,9 +561,12 @@ fn lifter(input: WrittenLifterInput, output: WrittenLifterOutput) -> Checked<Lif
         context: input.context,
         rate_hz: input.rate_hz,
         lookahead: input.lookahead,
+        lookaheads,
         input_skeleton: input.skeleton,
         normalisation: input.normalisation,
         output_skeleton: output.skeleton,
+        body_height_m: output.body_height_m,
+        streaming: None,
     })
 }
 

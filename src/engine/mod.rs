@@ -7,13 +7,17 @@
 //! - [`spec`]: what is known about a network, checked; `manifest` reads it from TOML.
 //! - [`import`]: a manifest for a public file of a known family.
 //! - [`offer`]: public models that can be fetched.
-//! - [`tract`]: the CPU backend.
+//! - [`tract`]: the CPU backend; [`pstmo`] is our own evaluator of lifters, which it uses where it
+//!   can.
+//! - [`streaming`]: lifters evaluated slot by slot.
 
 pub mod catalog;
 pub mod import;
 mod manifest;
 pub mod offer;
+pub mod pstmo;
 pub mod spec;
+pub mod streaming;
 #[cfg(test)]
 pub(crate) mod tiny;
 pub mod tract;
@@ -73,6 +77,55 @@ pub trait Backend: Sync {
         precision: Precision,
         batch: usize,
     ) -> Result<Box<dyn Engine>, EngineError>;
+
+    /// Loads a lifter that is evaluated slot by slot. `persons` is how many windows one call is
+    /// likely to have. Here: from the model's per-frame and per-window graphs, or its
+    /// whole-window graph where it has no others.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    fn load_lifter(
+        &self,
+        model: &ModelSpec,
+        precision: Precision,
+        persons: usize,
+    ) -> Result<Box<dyn StreamingLifter>, EngineError> {
+        streaming::load(|part, batch| self.load(part, precision, batch), model, persons)
+    }
+}
+
+/// A lifter that computes what belongs to one slot once, and keeps it while the slot travels
+/// through the window.
+pub trait StreamingLifter: Send {
+    /// How many values are kept for each slot.
+    fn slot_len(&self) -> usize;
+
+    /// What is to be kept of slots: `keypoints` `[M, 17, 3]` and `fresh` `[M]` (0 but for a
+    /// window's slot 0) become `slots` `[M, slot_len]`.
+    ///
+    /// # Errors
+    /// If the lengths do not fit each other, or the computation fails.
+    fn encode(
+        &mut self,
+        keypoints: &[f32],
+        fresh: &[f32],
+        slots: &mut [f32],
+    ) -> Result<(), EngineError>;
+
+    /// Windows of kept `slots` `[N, T, slot_len]`, newest first, with their `context` `[N, C]`
+    /// become `joints` `[N, 17, 3]`.
+    ///
+    /// # Errors
+    /// If the lengths do not fit each other, or the computation fails.
+    fn lift(
+        &mut self,
+        slots: &[f32],
+        context: &[f32],
+        joints: &mut [f32],
+    ) -> Result<(), EngineError>;
+
+    /// What evaluates it, in a word or two.
+    fn describe(&self) -> String;
 }
 
 /// One network, loaded and ready.

@@ -93,6 +93,17 @@ pub enum Task {
     Keypoints(KeypointsSpec),
     /// See [`ModelKind::Lifter`].
     Lifter(LifterSpec),
+    /// One of the graphs that another model is evaluated by.
+    Part(PartSpec),
+}
+
+/// The tensors of a part of a lifter; their shapes are without the batch size.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartSpec {
+    /// What it reads.
+    pub inputs: Vec<TensorSpec>,
+    /// What it writes.
+    pub outputs: Vec<TensorSpec>,
 }
 
 /// A person finder.
@@ -130,14 +141,32 @@ pub struct LifterSpec {
     pub context: usize,
     /// Slots per second.
     pub rate_hz: f64,
-    /// Which slot, counted from the newest, the output describes: the future it has seen.
+    /// Which slot, counted from the newest, the output describes where nothing else is asked
+    /// for: the future it has seen.
     pub lookahead: u32,
+    /// All that may be asked for.
+    pub lookaheads: Vec<u32>,
     /// Skeleton of the 2D input.
     pub input_skeleton: Skeleton,
     /// How pixels become the window's numbers.
     pub normalisation: Normalisation,
     /// Skeleton of the 3D output.
     pub output_skeleton: Skeleton,
+    /// Stature of the body that answers are scaled to, metres.
+    pub body_height_m: f64,
+    /// Graphs that evaluate it slot by slot, where there are any beside the whole-window graph.
+    pub streaming: Option<StreamingSpec>,
+}
+
+/// A lifter in two graphs, with what is kept of a slot between them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamingSpec {
+    /// `keypoints` `[M, 17, 3]` and `fresh` `[M, 1]` → `slot` `[M, slot]`; and its SHA-256.
+    pub frame: (Asset, [u8; 32]),
+    /// `slots` `[N, T, slot]` and `context` → `joints` `[N, 17, 3]`; and its SHA-256.
+    pub window: (Asset, [u8; 32]),
+    /// Values kept of a slot.
+    pub slot: usize,
 }
 
 /// How a lifter's input numbers are made from pixels.
@@ -145,8 +174,11 @@ pub struct LifterSpec {
 #[serde(rename_all = "kebab-case")]
 pub enum Normalisation {
     /// Rays turned into a virtual camera that looks at the person, divided by the person's
-    /// apparent size (`models/train/lifter/INPUT.md`).
+    /// apparent size, both those of the newest slot: `INPUT.md` in its first version.
     VirtualCamera,
+    /// The same with a camera that is held while it serves, slots on an absolute time grid, and
+    /// the newest slot's freshness as an input (`models/train/lifter/INPUT.md`).
+    AnchoredVirtualCamera,
     /// The reference P-STMO's: x / w * 2 - 1, y / w * 2 - h / w of the pixel in a picture of w by
     /// h, two values per joint, and the window's slots from the OLDEST to the newest.
     Screen,
@@ -351,14 +383,52 @@ pub struct TensorSpec {
     pub shape: Vec<usize>,
 }
 
+impl TensorSpec {
+    fn batched(&self, batch: usize) -> Self {
+        let shape = std::iter::once(batch).chain(self.shape.iter().copied()).collect();
+        Self { name: self.name.clone(), shape }
+    }
+}
+
 impl ModelSpec {
     /// What it is for.
     pub fn kind(&self) -> ModelKind {
         match self.task {
             Task::Finder(_) => ModelKind::Finder,
             Task::Keypoints(_) => ModelKind::Keypoints,
-            Task::Lifter(_) => ModelKind::Lifter,
+            Task::Lifter(_) | Task::Part(_) => ModelKind::Lifter,
         }
+    }
+
+    /// A lifter's per-frame and per-window graphs as models of their own, if it has them.
+    ///
+    /// # Errors
+    /// If it is no lifter.
+    pub fn streaming_parts(&self) -> Result<Option<(Self, Self)>, EngineError> {
+        let lifter = self.lifter()?;
+        let Some(streaming) = &lifter.streaming else { return Ok(None) };
+        let part = |of: &str, (weights, sha256): &(Asset, [u8; 32]), inputs, outputs| Self {
+            name: format!("{}, {of}", self.name),
+            weights: weights.clone(),
+            sha256: *sha256,
+            golden: None,
+            task: Task::Part(PartSpec { inputs, outputs }),
+            ..self.clone()
+        };
+        let (t, slot) = (lifter.frames, streaming.slot);
+        let frame = part(
+            "per frame",
+            &streaming.frame,
+            vec![tensor("keypoints", [JOINTS, 3]), tensor("fresh", [1])],
+            vec![tensor("slot", [slot])],
+        );
+        let window = part(
+            "per window",
+            &streaming.window,
+            vec![tensor("slots", [t, slot]), tensor("context", [lifter.context])],
+            vec![tensor("joints", [JOINTS, 3])],
+        );
+        Ok(Some((frame, window)))
     }
 
     /// An error about this model.
@@ -456,11 +526,15 @@ impl ModelSpec {
             Task::Keypoints(s) => image(&s.input),
             Task::Lifter(s) => {
                 let mut all = vec![tensor("window", [batch, s.frames, JOINTS, s.features])];
+                if s.normalisation == Normalisation::AnchoredVirtualCamera {
+                    all.push(tensor("fresh", [batch, 1]));
+                }
                 if s.context > 0 {
                     all.push(tensor("context", [batch, s.context]));
                 }
                 all
             }
+            Task::Part(s) => s.inputs.iter().map(|t| t.batched(batch)).collect(),
         }
     }
 
@@ -501,6 +575,7 @@ impl ModelSpec {
                 }
             },
             Task::Lifter(_) => vec![tensor("joints", [batch, JOINTS, 3])],
+            Task::Part(s) => s.outputs.iter().map(|t| t.batched(batch)).collect(),
         }
     }
 }

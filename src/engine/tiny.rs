@@ -159,9 +159,12 @@ pub(crate) fn spec(onnx: Vec<u8>) -> ModelSpec {
             context: 0,
             rate_hz: 25.0,
             lookahead: 0,
+            lookaheads: vec![0],
             input_skeleton: Skeleton::Coco17,
             normalisation: Normalisation::VirtualCamera,
             output_skeleton: Skeleton::Human36m17,
+            body_height_m: 1.72,
+            streaming: None,
         }),
     }
 }

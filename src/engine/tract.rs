@@ -12,8 +12,12 @@ use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::infer::Factoid;
 use tract_onnx::tract_hir::internal::{DimLike, GenericFactoid};
 
-use super::spec::TensorSpec;
-use super::{Backend, Engine, EngineError, ModelSpec, Precision, Signature, TensorMut, TensorRef};
+use super::pstmo::Pstmo;
+use super::spec::{Normalisation, TensorSpec};
+use super::{
+    Backend, Engine, EngineError, ModelSpec, Precision, Signature, StreamingLifter, TensorMut,
+    TensorRef, streaming,
+};
 use crate::fault::panic_words;
 
 /// tract on the CPU.
@@ -60,6 +64,28 @@ impl Backend for Tract {
             signature,
         };
         Ok(Box::new(engine))
+    }
+
+    /// By our own evaluator where it knows the graph: tract takes twice its time for the same
+    /// products (`docs/performance.md`).
+    fn load_lifter(
+        &self,
+        model: &ModelSpec,
+        precision: Precision,
+        persons: usize,
+    ) -> Result<Box<dyn StreamingLifter>, EngineError> {
+        if model.lifter()?.normalisation == Normalisation::AnchoredVirtualCamera
+            && precision == Precision::F32
+        {
+            match Pstmo::read(model) {
+                Ok(pstmo) => return Ok(Box::new(pstmo)),
+                Err(e @ EngineError::Model { .. }) => {
+                    log::info!("{e}; tract runs its graphs instead");
+                }
+                Err(e) => return Err(e),
+            }
+        }
+        streaming::load(|part, batch| self.load(part, precision, batch), model, persons)
     }
 }
 

@@ -1,6 +1,7 @@
 use super::*;
-use crate::lift::LiftError;
-use crate::pose::{Keypoint, Pose3d};
+use crate::lift::{LiftError, Lifted};
+use crate::pose::{Keypoint, MAX_PERSONS, Pose3d};
+use arrayvec::ArrayVec;
 
 /// Answers with the keypoints themselves, at z = 0, of the frame `delay` frames ago.
 struct Echo {
@@ -37,6 +38,19 @@ impl Lift for Echo {
         }
     }
 
+    fn lift_all(
+        &mut self,
+        tracks: &[TrackId],
+        at: Timestamp,
+        lifted: &mut ArrayVec<Lifted, MAX_PERSONS>,
+    ) -> Result<(), LiftError> {
+        lifted.clear();
+        for track in tracks {
+            lifted.push(Lifted { pose: self.lift(*track, at)?, revision: None });
+        }
+        Ok(())
+    }
+
     fn lift(&mut self, _: TrackId, at: Timestamp) -> Result<Option<Pose3d>, LiftError> {
         let delay = self.delay as f64 / 10.0;
         let describes = Timestamp::from_nanos(at.nanos() - (delay * 1e9) as i64);
@@ -47,6 +61,8 @@ impl Lift for Echo {
             joints: k.points.map(|p| [p.x, p.y, 0.0]),
             confidence: [1.0; JOINTS],
             root: None,
+            root_covariance: None,
+            plausibility: None,
             describes,
             lookahead_nanos: (delay * 1e9) as u32,
         }))

@@ -1,70 +1,55 @@
 //! From keypoints over time to joints in space.
 //!
-//! A [`Lifter`] keeps a [`window::Window`] per tracked person, aims a
-//! [`virtual_camera::VirtualCamera`] at it and runs the network. Its output frame is the camera's:
-//! x right, y down, z forward, metres, relative to the pelvis.
+//! A [`Lifter`] keeps a [`window::Window`] per tracked person, looks at it with a
+//! [`virtual_camera::VirtualCamera`] and runs the network on all persons at once. What the network
+//! computes for a slot is kept while the slot travels through the window. Its output frame is the
+//! camera's: x right, y down, z forward, metres, relative to the pelvis; where the pelvis is,
+//! [`root`] finds out. `docs/lifting.md` tells all of it in words.
 //!
 //! [`open`] chooses: checkpoints of the reference P-STMO, which see whole windows in screen
 //! coordinates, are run by [`reference::ReferenceLifter`]. [`Lift`] is what both do.
 
+pub mod bones;
 mod golden;
 pub mod h36m_input;
+mod matrix;
 mod open;
+mod person;
+pub mod plausibility;
 pub mod reference;
+mod refine;
+pub mod root;
+pub mod root_filter;
+mod settings;
 pub mod smooth;
 pub mod virtual_camera;
 pub mod window;
 
 pub use open::{Lift, open};
+pub use settings::{LiftSettings, LifterSettings, Mount, SubjectSettings};
 
 use arrayvec::ArrayVec;
-use serde::{Deserialize, Serialize};
 
 use crate::camera::Intrinsics;
-use crate::engine::spec::{LifterSpec, ModelSpec};
-use crate::engine::{Backend, Engine, EngineError, Precision, TensorMut, TensorRef};
+use crate::engine::spec::LifterSpec;
+use crate::engine::{Backend, EngineError, ModelSpec, Precision, StreamingLifter};
 use crate::fault::{Fault, Severity};
 use crate::pose::{Keypoints2d, MAX_PERSONS, Pose3d, TrackId};
-use crate::skeleton::{JOINTS, Skeleton, coco};
+use crate::skeleton::{JOINTS, Skeleton};
 use crate::time::Timestamp;
 
-use smooth::{SmoothSettings, Smoother};
-use virtual_camera::VirtualCamera;
-use window::{Rays, Window};
+use person::Past;
+use settings::Settings;
 
 /// More persons than are published may be tracked while some of them are out of sight.
 const MAX_WINDOWS: usize = 2 * MAX_PERSONS;
-
-/// What the user may say about lifting.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct LiftSettings {
-    /// How the camera is held: lets the lifter tell a leaning body from a leaning camera.
-    /// Unknown if absent.
-    pub mount: Option<Mount>,
-    /// Smoothing over time.
-    pub smooth: SmoothSettings,
-}
-
-/// The camera's attitude relative to gravity, to a few degrees.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Mount {
-    /// Degrees that the camera looks up.
-    #[serde(default)]
-    pub pitch_degrees: f64,
-    /// Degrees that the camera is turned clockwise about its own viewing direction.
-    #[serde(default)]
-    pub roll_degrees: f64,
-}
-
-impl Mount {
-    /// The direction in which things fall, in the camera frame; a unit vector.
-    pub fn gravity(self) -> [f64; 3] {
-        let (p, q) = (self.pitch_degrees.to_radians(), self.roll_degrees.to_radians());
-        [q.sin() * p.cos(), q.cos() * p.cos(), -p.sin()]
-    }
-}
+/// Persons that are likely in view at once: backends with fixed batches load for so many.
+const LIKELY_PERSONS: usize = 4;
+/// Slots that are encoded in one call; windows that are lifted in one.
+const SLOTS_AT_ONCE: usize = 64;
+const WINDOWS_AT_ONCE: usize = 4;
+/// Values of a slot's keypoints, of a pose.
+const POINTS: usize = 3 * JOINTS;
 
 /// Why there is no 3D pose.
 #[derive(Debug, thiserror::Error)]
@@ -92,36 +77,53 @@ impl Fault for LiftError {
     }
 }
 
-/// What is kept of one person.
-struct Past {
-    window: Window,
-    smoother: Smoother,
-}
-
-impl Past {
-    fn new(spec: &LifterSpec) -> Self {
-        Self { window: Window::new(spec.frames, spec.rate_hz), smoother: Smoother::default() }
-    }
-
-    fn clear(&mut self) {
-        self.window.clear();
-        self.smoother.reset();
-    }
+/// What is known of a person after a frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Lifted {
+    /// The pose; `None` while nothing of the person has been observed.
+    pub pose: Option<Pose3d>,
+    /// A better pose of an earlier moment, where refining is asked for.
+    pub revision: Option<Pose3d>,
 }
 
 /// Lifts everybody who is tracked.
 pub struct Lifter {
     name: String,
     spec: LifterSpec,
-    engine: Box<dyn Engine>,
-    gravity: Option<[f64; 3]>,
-    smooth: SmoothSettings,
+    settings: Settings,
+    network: Box<dyn StreamingLifter>,
+    slot_len: usize,
     followed: ArrayVec<(TrackId, Past), MAX_WINDOWS>,
     spare: Vec<Past>,
-    slots: Vec<Rays>,
-    window_shape: [usize; 4],
-    window: Vec<f32>,
+    staging: Staging,
+    evaluation: Evaluation,
+}
+
+/// Slots on their way into the caches.
+struct Staging {
+    /// Person (an index into the followed) and row of its cache.
+    targets: ArrayVec<(usize, usize), SLOTS_AT_ONCE>,
+    keypoints: Vec<f32>,
+    fresh: Vec<f32>,
+    slots: Vec<f32>,
+}
+
+/// Windows on their way through the network.
+struct Evaluation {
+    slots: Vec<f32>,
+    contexts: Vec<f32>,
     joints: Vec<f32>,
+}
+
+/// A window to be lifted.
+#[derive(Clone, Copy)]
+struct Task {
+    /// Index into the followed.
+    person: usize,
+    /// Index into the answer.
+    answer: usize,
+    slot: u32,
+    revises: bool,
 }
 
 impl Lifter {
@@ -142,31 +144,51 @@ impl Lifter {
                 .problem(format!("it gives the skeleton {found}, packets carry h36m17"))
                 .into());
         }
-        if spec.features != 3 || !matches!(spec.context, 0 | 5) || spec.frames == 0 {
-            let (f, c) = (spec.features, spec.context);
+        if spec.features != 3 || spec.frames < 2 {
+            let (f, t) = (spec.features, spec.frames);
             return Err(model
                 .problem(format!(
-                    "windows of {f} values per joint with a context of {c} are not known to this \
-                     version, which makes 3 and 5 (or no context)"
+                    "windows of {t} slots with {f} values per joint are not known to this version, \
+                     which makes 3 values and 2 slots or more"
                 ))
                 .into());
         }
-        let mut engine = backend.load(model, precision, 1)?;
-        let cases = golden::verify(model, engine.as_mut())?;
+        let settings = settings.check(model)?;
+        let mut network = backend.load_lifter(model, precision, LIKELY_PERSONS)?;
+        let cases = golden::verify(model, network.as_mut())?;
         log::debug!("lifter {}: {cases} golden windows reproduced", model.name);
-        Ok(Self {
-            name: model.name.clone(),
-            engine,
-            gravity: settings.mount.map(Mount::gravity),
-            smooth: settings.smooth,
+        log::info!("lifter {}: {}", model.name, network.describe());
+        Ok(Self::with_network(&model.name, spec.clone(), settings, network))
+    }
+
+    fn with_network(
+        name: &str,
+        spec: LifterSpec,
+        settings: Settings,
+        network: Box<dyn StreamingLifter>,
+    ) -> Self {
+        let slot_len = network.slot_len();
+        let windows = WINDOWS_AT_ONCE;
+        Self {
+            name: name.to_owned(),
             followed: ArrayVec::new(),
-            spare: (0..MAX_WINDOWS).map(|_| Past::new(spec)).collect(),
-            slots: vec![Rays::default(); spec.frames],
-            window_shape: [1, spec.frames, JOINTS, 3],
-            window: vec![0.0; spec.frames * JOINTS * 3],
-            joints: vec![0.0; JOINTS * 3],
-            spec: spec.clone(),
-        })
+            spare: (0..MAX_WINDOWS).map(|_| Past::new(&spec, &settings, slot_len)).collect(),
+            staging: Staging {
+                targets: ArrayVec::new(),
+                keypoints: vec![0.0; SLOTS_AT_ONCE * POINTS],
+                fresh: vec![0.0; SLOTS_AT_ONCE],
+                slots: vec![0.0; SLOTS_AT_ONCE * slot_len],
+            },
+            evaluation: Evaluation {
+                slots: vec![0.0; windows * spec.frames * slot_len],
+                contexts: vec![0.0; windows * spec.context],
+                joints: vec![0.0; windows * POINTS],
+            },
+            spec,
+            settings,
+            network,
+            slot_len,
+        }
     }
 
     /// The skeleton that its keypoints must have.
@@ -199,7 +221,9 @@ impl Lifter {
                 self.followed.len() - 1
             }
         };
-        self.followed[index].1.window.observe(time, keypoints, camera);
+        let past = &mut self.followed[index].1;
+        let change = past.window.observe(time, keypoints, camera);
+        past.note(change);
         Ok(())
     }
 
@@ -216,81 +240,148 @@ impl Lifter {
         }
     }
 
-    /// The pose of a person from the window that ends at `at`, the time of the present frame.
-    /// `None` if nothing of the person lies in the window.
+    /// The poses of `tracks`, in their order, as of each one's newest observation: who has not
+    /// been observed since the last call has the same pose again.
     ///
     /// # Errors
     /// If the network fails.
-    pub fn lift(&mut self, track: TrackId, at: Timestamp) -> Result<Option<Pose3d>, LiftError> {
-        let Some((_, past)) = self.followed.iter_mut().find(|(id, _)| *id == track) else {
-            return Ok(None);
-        };
-        past.window.resample(at, self.spec.rate_hz, &mut self.slots);
-        let Some(virtual_camera) = VirtualCamera::aim(&self.slots) else { return Ok(None) };
-        virtual_camera.fill_window(&self.slots, &mut self.window);
-        let context = virtual_camera.context(self.gravity);
-        let inputs = [
-            TensorRef { shape: &self.window_shape, data: &self.window },
-            TensorRef { shape: &[1, 5], data: &context },
-        ];
-        let used = if self.spec.context == 0 { 1 } else { 2 };
-        let mut outputs = [TensorMut { shape: &[1, JOINTS, 3], data: &mut self.joints }];
-        self.engine.run(&inputs[..used], &mut outputs)?;
-        if !self.joints.iter().all(|v| v.is_finite()) {
-            return Err(LiftError::NotFinite { model: self.name.clone() });
+    pub fn lift(
+        &mut self,
+        tracks: &[TrackId],
+        lifted: &mut ArrayVec<Lifted, MAX_PERSONS>,
+    ) -> Result<(), LiftError> {
+        lifted.clear();
+        let mut tasks = ArrayVec::<Task, { 2 * MAX_PERSONS }>::new();
+        for (answer, track) in tracks.iter().take(MAX_PERSONS).enumerate() {
+            let mut known = Lifted::default();
+            let person = self.followed.iter().position(|(id, _)| id == track);
+            if let Some(person) = person {
+                let past = &self.followed[person].1;
+                let newest = past.window.newest();
+                known.pose = past.lifted.map(|(_, pose)| pose);
+                if newest.is_some() && newest != past.lifted.map(|(at, _)| at) {
+                    let task =
+                        Task { person, answer, slot: self.settings.lookahead, revises: false };
+                    tasks.push(task);
+                    if let Some(slot) = self.settings.refine {
+                        tasks.push(Task { slot, revises: true, ..task });
+                    }
+                }
+            }
+            lifted.push(known);
         }
+        let done = self.encode(&tasks).and_then(|()| self.evaluate(&tasks, lifted));
+        if done.is_err() {
+            // What was half computed must not leak into the next frame.
+            for task in &tasks {
+                self.followed[task.person].1.cache.stale = true;
+            }
+        }
+        done
+    }
 
-        let lookahead_nanos =
-            (f64::from(self.spec.lookahead) / self.spec.rate_hz * 1e9).round() as u32;
-        let describes =
-            Timestamp::from_nanos(at.nanos().saturating_sub(i64::from(lookahead_nanos)));
-        let mut joints: [[f64; 3]; JOINTS] = std::array::from_fn(|j| {
-            let relative = |k: usize| f64::from(self.joints[3 * j + k] - self.joints[k]);
-            virtual_camera.rotate_back(std::array::from_fn(relative))
-        });
-        if self.smooth.enabled {
-            joints = past.smoother.smooth(&self.smooth, describes, joints);
+    /// Brings the caches of the tasks' persons up to date.
+    fn encode(&mut self, tasks: &[Task]) -> Result<(), LiftError> {
+        let last = self.spec.frames - 1;
+        for task in tasks.iter().filter(|t| !t.revises) {
+            let (distinct, new, stale) = {
+                let past = &self.followed[task.person].1;
+                let stale = past.cache.stale || past.cache.new > last;
+                (past.window.distinct(), past.cache.new, stale)
+            };
+            let slots = if stale { distinct } else { 1 + new };
+            for slot in 0..slots {
+                self.stage(task.person, slot)?;
+            }
+            if stale && distinct <= last {
+                // Behind them all are alike.
+                self.flush()?;
+                let past = &mut self.followed[task.person].1;
+                let n = self.slot_len;
+                let from = past.window.row(distinct - 1) * n;
+                for slot in distinct..=last {
+                    let to = past.window.row(slot) * n;
+                    past.cache.values.copy_within(from..from + n, to);
+                }
+            }
+            let cache = &mut self.followed[task.person].1.cache;
+            (cache.new, cache.stale) = (0, false);
         }
-        let target = self.slots.get(self.spec.lookahead as usize).copied().unwrap_or_default();
-        Ok(Some(Pose3d {
-            joints: joints.map(|j| j.map(|v| v as f32)),
-            confidence: confidence(&target),
-            root: None,
-            describes,
-            lookahead_nanos,
-        }))
+        self.flush()
+    }
+
+    fn stage(&mut self, person: usize, slot: usize) -> Result<(), LiftError> {
+        if self.staging.targets.is_full() {
+            self.flush()?;
+        }
+        let (staging, window) = (&mut self.staging, &self.followed[person].1.window);
+        let n = staging.targets.len();
+        if let Some(camera) = window.camera() {
+            let keypoints = &mut staging.keypoints[n * POINTS..][..POINTS];
+            camera.fill_slot(&window.slot(slot), keypoints);
+            staging.fresh[n] = if slot == 0 { window.fresh() } else { 0.0 };
+            staging.targets.push((person, window.row(slot)));
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), LiftError> {
+        let Staging { targets, keypoints, fresh, slots } = &mut self.staging;
+        let (n, len) = (targets.len(), self.slot_len);
+        let encoded = &mut slots[..n * len];
+        let done = if n > 0 {
+            self.network.encode(&keypoints[..n * POINTS], &fresh[..n], encoded)
+        } else {
+            Ok(())
+        };
+        for ((person, row), slot) in targets.drain(..).zip(encoded.chunks_exact(len)) {
+            self.followed[person].1.cache.values[row * len..][..len].copy_from_slice(slot);
+        }
+        Ok(done?)
+    }
+
+    /// Runs the tasks' windows and makes poses of the answers.
+    fn evaluate(
+        &mut self,
+        tasks: &[Task],
+        lifted: &mut ArrayVec<Lifted, MAX_PERSONS>,
+    ) -> Result<(), LiftError> {
+        let (frames, context) = (self.spec.frames, self.spec.context);
+        let window = frames * self.slot_len;
+        for tasks in tasks.chunks(WINDOWS_AT_ONCE) {
+            let Evaluation { slots, contexts, joints } = &mut self.evaluation;
+            for (i, task) in tasks.iter().enumerate() {
+                let past = &self.followed[task.person].1;
+                let slots = &mut slots[i * window..][..window];
+                past.gather(self.slot_len, slots);
+                if let Some(camera) = past.window.camera() {
+                    let given = camera.context(self.settings.gravity, task.slot);
+                    contexts[i * context..][..context].copy_from_slice(&given[..context]);
+                }
+            }
+            let n = tasks.len();
+            let joints = &mut joints[..n * POINTS];
+            self.network.lift(&slots[..n * window], &contexts[..n * context], joints)?;
+            if !joints.iter().all(|v| v.is_finite()) {
+                return Err(LiftError::NotFinite { model: self.name.clone() });
+            }
+            for (task, joints) in tasks.iter().zip(joints.chunks_exact(POINTS)) {
+                let past = &mut self.followed[task.person].1;
+                let answer = &mut lifted[task.answer];
+                match (task.revises, answer.pose) {
+                    (false, _) => answer.pose = Some(past.pose(joints, &self.settings)),
+                    (true, Some(pose)) => {
+                        answer.revision = past.revision(&pose, joints, task.slot, &self.settings);
+                    }
+                    (true, None) => {}
+                }
+            }
+        }
+        Ok(())
     }
 }
 
-/// Which keypoints the belief in a Human3.6M joint rests on: itself where COCO has it, else those
-/// around it.
-fn confidence(target: &Rays) -> [f32; JOINTS] {
-    use coco::*;
-    const HIPS: &[usize] = &[LEFT_HIP, RIGHT_HIP];
-    const SHOULDERS: &[usize] = &[LEFT_SHOULDER, RIGHT_SHOULDER];
-    const TORSO: &[usize] = &[LEFT_HIP, RIGHT_HIP, LEFT_SHOULDER, RIGHT_SHOULDER];
-    const HEAD: &[usize] = &[NOSE, LEFT_EAR, RIGHT_EAR];
-    const SOURCES: [&[usize]; JOINTS] = [
-        HIPS,
-        &[RIGHT_HIP],
-        &[RIGHT_KNEE],
-        &[RIGHT_ANKLE],
-        &[LEFT_HIP],
-        &[LEFT_KNEE],
-        &[LEFT_ANKLE],
-        TORSO,
-        SHOULDERS,
-        SHOULDERS,
-        HEAD,
-        &[LEFT_SHOULDER],
-        &[LEFT_ELBOW],
-        &[LEFT_WRIST],
-        &[RIGHT_SHOULDER],
-        &[RIGHT_ELBOW],
-        &[RIGHT_WRIST],
-    ];
-    SOURCES.map(|from| from.iter().map(|&j| target[j].confidence).sum::<f32>() / from.len() as f32)
-}
-
+#[cfg(test)]
+mod equality_tests;
 #[cfg(test)]
 mod tests;

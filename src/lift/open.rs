@@ -1,11 +1,13 @@
 //! Which kind of lifter a model needs.
 
 use super::reference::ReferenceLifter;
-use super::{LiftError, LiftSettings, Lifter};
+use arrayvec::ArrayVec;
+
+use super::{LiftError, LiftSettings, Lifted, Lifter};
 use crate::camera::Intrinsics;
 use crate::engine::spec::Normalisation;
 use crate::engine::{Backend, ModelSpec, Precision};
-use crate::pose::{Keypoints2d, Pose3d, TrackId};
+use crate::pose::{Keypoints2d, MAX_PERSONS, Pose3d, TrackId};
 use crate::skeleton::Skeleton;
 use crate::time::Timestamp;
 
@@ -32,12 +34,26 @@ pub trait Lift: Send {
     /// Forgets everybody for whom `is_alive` is false.
     fn retain(&mut self, is_alive: &dyn Fn(TrackId) -> bool);
 
-    /// The pose of a person from the window that ends at `at`, the time of the present frame.
-    /// `None` if nothing of the person lies in the window.
+    /// The poses of `tracks`, in their order, at `at`, the time of the present frame.
     ///
     /// # Errors
     /// If the network fails.
-    fn lift(&mut self, track: TrackId, at: Timestamp) -> Result<Option<Pose3d>, LiftError>;
+    fn lift_all(
+        &mut self,
+        tracks: &[TrackId],
+        at: Timestamp,
+        lifted: &mut ArrayVec<Lifted, MAX_PERSONS>,
+    ) -> Result<(), LiftError>;
+
+    /// The pose of one person at `at`; `None` if nothing of the person lies in the window.
+    ///
+    /// # Errors
+    /// If the network fails.
+    fn lift(&mut self, track: TrackId, at: Timestamp) -> Result<Option<Pose3d>, LiftError> {
+        let mut lifted = ArrayVec::new();
+        self.lift_all(&[track], at, &mut lifted)?;
+        Ok(lifted.first().and_then(|l| l.pose))
+    }
 }
 
 /// Loads the lifter `model` on `backend`. `given` is the skeleton of the keypoints that there
@@ -83,8 +99,13 @@ impl Lift for Lifter {
         Lifter::retain(self, is_alive);
     }
 
-    fn lift(&mut self, track: TrackId, at: Timestamp) -> Result<Option<Pose3d>, LiftError> {
-        Lifter::lift(self, track, at)
+    fn lift_all(
+        &mut self,
+        tracks: &[TrackId],
+        _at: Timestamp,
+        lifted: &mut ArrayVec<Lifted, MAX_PERSONS>,
+    ) -> Result<(), LiftError> {
+        Lifter::lift(self, tracks, lifted)
     }
 }
 
@@ -111,7 +132,12 @@ impl Lift for Box<dyn Lift> {
         (**self).retain(is_alive);
     }
 
-    fn lift(&mut self, track: TrackId, at: Timestamp) -> Result<Option<Pose3d>, LiftError> {
-        (**self).lift(track, at)
+    fn lift_all(
+        &mut self,
+        tracks: &[TrackId],
+        at: Timestamp,
+        lifted: &mut ArrayVec<Lifted, MAX_PERSONS>,
+    ) -> Result<(), LiftError> {
+        (**self).lift_all(tracks, at, lifted)
     }
 }

@@ -12,12 +12,13 @@ use ringbuf::LocalRb;
 use ringbuf::storage::Heap;
 use serde::Deserialize;
 
+use super::person::confidence;
 use super::window::{MAX_GAP_S, MIN_CONFIDENCE, Ray, Rays};
-use super::{Lift, LiftError, LiftSettings, MAX_WINDOWS, confidence, h36m_input};
+use super::{Lift, LiftError, LiftSettings, Lifted, MAX_WINDOWS, h36m_input};
 use crate::camera::Intrinsics;
 use crate::engine::spec::{LifterSpec, ModelSpec, Normalisation};
 use crate::engine::{Backend, Engine, EngineError, Precision, TensorMut, TensorRef};
-use crate::pose::{Keypoint, Keypoints2d, Pose3d, TrackId};
+use crate::pose::{Keypoint, Keypoints2d, MAX_PERSONS, Pose3d, TrackId};
 use crate::skeleton::{JOINTS, Skeleton};
 use crate::time::Timestamp;
 
@@ -174,6 +175,19 @@ impl Lift for ReferenceLifter {
         }
     }
 
+    fn lift_all(
+        &mut self,
+        tracks: &[TrackId],
+        at: Timestamp,
+        lifted: &mut ArrayVec<Lifted, MAX_PERSONS>,
+    ) -> Result<(), LiftError> {
+        lifted.clear();
+        for track in tracks.iter().take(MAX_PERSONS) {
+            lifted.push(Lifted { pose: self.lift(*track, at)?, revision: None });
+        }
+        Ok(())
+    }
+
     fn lift(&mut self, track: TrackId, at: Timestamp) -> Result<Option<Pose3d>, LiftError> {
         let Some((_, past)) = self.followed.iter_mut().find(|(id, _)| *id == track) else {
             return Ok(None);
@@ -208,6 +222,8 @@ impl Lift for ReferenceLifter {
             joints: joints.map(|j| j.map(|v| v as f32)),
             confidence,
             root: None,
+            root_covariance: None,
+            plausibility: None,
             describes,
             lookahead_nanos,
         }))

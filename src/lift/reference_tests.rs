@@ -9,9 +9,12 @@ fn spec(frames: usize, rate_hz: f64, lookahead: u32) -> LifterSpec {
         context: 0,
         rate_hz,
         lookahead,
+        lookaheads: vec![lookahead],
         input_skeleton: Skeleton::Coco17,
         normalisation: Normalisation::Screen,
         output_skeleton: Skeleton::Human36m17,
+        body_height_m: 1.72,
+        streaming: None,
     }
 }
 

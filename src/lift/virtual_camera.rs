@@ -5,15 +5,19 @@
 //! person and divided by the person's apparent size, so that only the pose is left
 //! (`models/train/lifter/INPUT.md`, sections 2 and 3).
 
-use super::window::{MIN_CONFIDENCE, Ray, Rays};
+use super::window::{Ray, Rays};
 
-/// Keypoints that a slot must have for the virtual camera to be aimed by it.
-const MIN_KEYPOINTS: usize = 4;
 /// Directions further than this from the virtual camera's axis (cosine) are missing.
 const MIN_DEPTH: f64 = 0.05;
 const MIN_SIZE: f64 = 1e-3;
 /// Coordinates in units of the person's size are clamped to this.
 const CLAMP: f64 = 8.0;
+/// It serves while the person is within so many sizes of its axis...
+const SHIFT: f64 = 1.0;
+/// ... and between these multiples of its size.
+const SIZES: std::ops::RangeInclusive<f64> = 0.75..=1.33;
+/// The context's lookahead is in slots divided by this.
+const LOOKAHEAD_UNIT: f32 = 10.0;
 
 /// A turn of the real camera and the person's apparent size in it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -26,12 +30,10 @@ pub struct VirtualCamera {
 }
 
 impl VirtualCamera {
-    /// Aims at the person in the newest slot that shows enough of it; `None` if none does.
-    pub fn aim(slots: &[Rays]) -> Option<Self> {
-        let shown = |s: &&Rays| s.iter().filter(|r| present(r)).count() >= MIN_KEYPOINTS;
-        let reference = slots.iter().find(shown)?;
+    /// Aims at a person; `None` if nothing of it is seen.
+    pub fn aim(rays: &Rays) -> Option<Self> {
         let mut sum = [0.0; 3];
-        for ray in reference.iter().filter(|r| present(r)) {
+        for ray in rays.iter().filter(|r| r.is_present()) {
             for (s, d) in sum.iter_mut().zip(ray.direction) {
                 *s += f64::from(ray.confidence) * f64::from(d);
             }
@@ -42,7 +44,7 @@ impl VirtualCamera {
         let y = [z[1] * x[2] - z[2] * x[1], z[2] * x[0] - z[0] * x[2], z[0] * x[1] - z[1] * x[0]];
         let mut camera = Self { rotation: [x, y, z], size: MIN_SIZE };
         let (mut weighted, mut weights) = (0.0, 0.0);
-        for ray in reference.iter().filter(|r| present(r)) {
+        for ray in rays.iter().filter(|r| r.is_present()) {
             if let Some([px, py]) = camera.plane(ray) {
                 weighted += f64::from(ray.confidence) * (px * px + py * py);
                 weights += f64::from(ray.confidence);
@@ -50,6 +52,14 @@ impl VirtualCamera {
         }
         camera.size = (weighted / f64::max(weights, 1e-9)).sqrt().max(MIN_SIZE);
         Some(camera)
+    }
+
+    /// Is this camera still good for a person whose own camera would be `own`?
+    pub fn serves(&self, own: &Self) -> bool {
+        let [x, y, z] = self.rotate(own.rotation[2]);
+        z >= MIN_DEPTH
+            && x.hypot(y) <= SHIFT * self.size * z
+            && SIZES.contains(&(own.size / self.size))
     }
 
     /// Where a ray meets the plane at distance 1 of the virtual camera; `None` if it does not.
@@ -69,11 +79,11 @@ impl VirtualCamera {
         std::array::from_fn(|k| r[0][k] * v[0] + r[1][k] * v[1] + r[2][k] * v[2])
     }
 
-    /// The lifter's `window` tensor `[slots, 17, 3]`: x, y in units of the person's size, and
-    /// confidence; zeros where missing.
-    pub fn fill_window(&self, slots: &[Rays], tensor: &mut [f32]) {
-        for (ray, out) in slots.iter().flatten().zip(tensor.chunks_exact_mut(3)) {
-            let point = if present(ray) { self.plane(ray) } else { None };
+    /// A slot's row of the lifter's `window` tensor, `[17, 3]`: x, y in units of the person's
+    /// size, and confidence; zeros where missing.
+    pub fn fill_slot(&self, rays: &Rays, tensor: &mut [f32]) {
+        for (ray, out) in rays.iter().zip(tensor.chunks_exact_mut(3)) {
+            let point = if ray.is_present() { self.plane(ray) } else { None };
             match point {
                 Some([x, y]) => {
                     out[0] = (x / self.size).clamp(-CLAMP, CLAMP) as f32;
@@ -85,16 +95,14 @@ impl VirtualCamera {
         }
     }
 
-    /// The lifter's `context` tensor: size, and gravity (a unit vector in the real camera frame,
-    /// pointing down) as this camera sees it, with a 1 behind it if it is known.
-    pub fn context(&self, gravity: Option<[f64; 3]>) -> [f32; 5] {
+    /// The lifter's `context` tensor: size; gravity (a unit vector in the real camera frame,
+    /// pointing down) as this camera sees it, with a 1 behind it if it is known; and which slot
+    /// is asked for.
+    pub fn context(&self, gravity: Option<[f64; 3]>, lookahead: u32) -> [f32; 6] {
         let g = gravity.map_or([0.0; 3], |g| self.rotate(g)).map(|v| v as f32);
-        [self.size as f32, g[0], g[1], g[2], if gravity.is_some() { 1.0 } else { 0.0 }]
+        let known = if gravity.is_some() { 1.0 } else { 0.0 };
+        [self.size as f32, g[0], g[1], g[2], known, lookahead as f32 / LOOKAHEAD_UNIT]
     }
-}
-
-fn present(ray: &Ray) -> bool {
-    ray.confidence >= MIN_CONFIDENCE
 }
 
 fn normalised(v: [f64; 3]) -> Option<[f64; 3]> {
@@ -123,11 +131,10 @@ mod tests {
 
     #[test]
     fn the_window_does_not_depend_on_where_the_person_stands() {
-        let centred = [person(0.0, 0.0)];
-        let turned = [person(0.6, 0.25)];
+        let (centred, turned) = (person(0.0, 0.0), person(0.6, 0.25));
         let mut tensors = [[0.0f32; JOINTS * 3]; 2];
-        for (slots, tensor) in [&centred, &turned].iter().zip(&mut tensors) {
-            VirtualCamera::aim(*slots).unwrap().fill_window(*slots, tensor);
+        for (rays, tensor) in [&centred, &turned].iter().zip(&mut tensors) {
+            VirtualCamera::aim(rays).unwrap().fill_slot(rays, tensor);
         }
         for (a, b) in tensors[0].iter().zip(&tensors[1]) {
             // What is left is the roll that yaw-then-pitch does not take out.
@@ -137,7 +144,7 @@ mod tests {
 
     #[test]
     fn the_rotation_is_orthonormal_without_roll_and_undone_by_its_back() {
-        let v = VirtualCamera::aim(&[person(-0.5, 0.3)]).unwrap();
+        let v = VirtualCamera::aim(&person(-0.5, 0.3)).unwrap();
         assert!(v.rotation[0][1].abs() < 1e-12, "x stays horizontal");
         for i in 0..3 {
             for k in 0..3 {
@@ -153,14 +160,24 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_newest_slot_is_passed_over_and_an_empty_window_has_no_camera() {
+    fn nobody_cannot_be_aimed_at_and_missing_keypoints_are_zeros() {
         let empty = [Ray::default(); JOINTS];
-        assert_eq!(VirtualCamera::aim(&[empty, empty]), None);
-        let v = VirtualCamera::aim(&[empty, person(0.2, 0.0)]).unwrap();
-        assert_eq!(Some(v), VirtualCamera::aim(&[person(0.2, 0.0)]));
-        let mut tensor = [1.0f32; 2 * JOINTS * 3];
-        v.fill_window(&[empty, person(0.2, 0.0)], &mut tensor);
-        assert!(tensor[..JOINTS * 3].iter().all(|&x| x == 0.0));
-        assert!(tensor[JOINTS * 3..].iter().any(|&x| x != 0.0));
+        assert_eq!(VirtualCamera::aim(&empty), None);
+        let v = VirtualCamera::aim(&person(0.2, 0.0)).unwrap();
+        let mut tensor = [1.0f32; JOINTS * 3];
+        v.fill_slot(&empty, &mut tensor);
+        assert_eq!(tensor, [0.0; JOINTS * 3]);
+    }
+
+    #[test]
+    fn it_serves_who_stays_about_where_and_as_large_as_at_first() {
+        let v = VirtualCamera::aim(&person(0.2, 0.0)).unwrap();
+        assert!(v.serves(&v));
+        let own = |yaw| VirtualCamera::aim(&person(yaw, 0.0)).unwrap();
+        assert!(v.serves(&own(0.2 + 0.9 * v.size)) && !v.serves(&own(0.2 + 1.3 * v.size)));
+        assert!(v.serves(&VirtualCamera { size: 1.3 * v.size, ..v }));
+        assert!(!v.serves(&VirtualCamera { size: 1.4 * v.size, ..v }));
+        assert!(!v.serves(&VirtualCamera { size: 0.7 * v.size, ..v }));
+        assert!(!v.serves(&own(0.2 + std::f64::consts::PI)), "nor who is behind it");
     }
 }

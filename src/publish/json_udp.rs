@@ -3,7 +3,6 @@
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use arrayvec::ArrayVec;
 use serde::Serialize;
 use serde_json::ser::{Formatter, Serializer};
 
@@ -102,7 +101,7 @@ impl Publisher for JsonUdp {
         let mut first_failure = None;
         loop {
             if let Message::Pose(part) = &mut message {
-                part.persons = persons.next().into_iter().collect::<ArrayVec<_, 16>>();
+                part.persons = persons.next().into_iter().collect();
             }
             // The other parts are worth sending: each stands by itself.
             let sent = self.send(&message);

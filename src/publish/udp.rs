@@ -422,9 +422,12 @@ mod tests {
                 joints: [[0.1, 0.2, 0.3]; JOINTS],
                 confidence: [0.5; JOINTS],
                 root: None,
+                root_covariance: None,
+                plausibility: None,
                 describes: Timestamp::from_secs_f64(1.0),
                 lookahead_nanos: 0,
             }),
+            revision: None,
         };
         PoseFrame {
             camera: 0,

@@ -42,8 +42,8 @@ pub use compact::{
 };
 pub use header::{ClockState, Header};
 pub use pose::{
-    EngineId, Joints3d, Keypoints, PersonRecord, PoseMessage, PoseOptions, PrecisionId, Share,
-    Split,
+    EngineId, Joints3d, Keypoints, MAX_RECORDS, PersonRecord, PoseMessage, PoseOptions,
+    PrecisionId, Share, Split,
 };
 pub use status::{FaultRecord, MAX_FAULTS, State, StatusMessage};
 pub use stream::{Arrival, Assembler, Sequencer, Tally};

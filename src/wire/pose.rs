@@ -4,9 +4,12 @@ use arrayvec::ArrayVec;
 
 use super::bytes::{Reader, Writer};
 use super::{EncodeError, Header, MAX_MESSAGE, POSE, WireError, seal};
-use crate::pose::{MAX_PERSONS, Person, PoseFrame};
+use crate::pose::{MAX_PERSONS, Person, Pose3d, PoseFrame};
 use crate::skeleton::{JOINTS, Skeleton};
 use crate::time::Timestamp;
+
+/// The most person blocks that one frame makes: everybody, and a revision of everybody.
+pub const MAX_RECORDS: usize = 2 * MAX_PERSONS;
 
 const FRAME_LEN: usize = 60;
 const PERSON_LEN: usize = 24;
@@ -163,7 +166,7 @@ pub struct PoseMessage {
     pub part: u8,
     /// How many datagrams the frame takes, at least 1.
     pub parts: u8,
-    /// Persons in all parts together.
+    /// Person blocks in all parts together, revisions included.
     pub persons_in_frame: u8,
     /// What computed the joints.
     pub engine: EngineId,
@@ -185,8 +188,8 @@ pub struct PoseMessage {
     pub detected_us: Option<u32>,
     /// The same until 3D joints were known.
     pub lifted_us: Option<u32>,
-    /// The persons.
-    pub persons: ArrayVec<PersonRecord, MAX_PERSONS>,
+    /// The persons, and behind them the revisions of earlier poses (`PersonRecord::revision`).
+    pub persons: ArrayVec<PersonRecord, MAX_RECORDS>,
 }
 
 /// What a sender puts into pose messages beside the frame's own content.
@@ -204,31 +207,47 @@ pub struct PoseOptions {
 
 impl PersonRecord {
     fn new(person: &Person, captured: Timestamp, keypoints: bool) -> Self {
-        let finite = |values: &[f32]| values.iter().all(|v| v.is_finite());
-        let pose = person.pose.as_ref();
-        let joints = pose
-            .filter(|p| finite(p.joints.as_flattened()))
-            .map(|p| Joints3d { xyz: p.joints, confidence: p.confidence.map(Share::new) });
-        let usable = pose.filter(|_| joints.is_some());
         let points = &person.keypoints.points;
         Self {
-            track: person.track.0,
-            describes_us: pose.map_or(captured, |p| p.describes).micros(),
-            lookahead_us: pose.map_or(0, |p| p.lookahead_nanos.div_ceil(1_000)),
-            predicted: person.predicted,
-            revision: false,
-            withheld: pose.is_some() && joints.is_none(),
-            score: Share::new(person.keypoints.score),
-            plausibility: Share::UNKNOWN,
-            root: usable.and_then(|p| p.root).filter(|r| finite(r)),
-            root_covariance: None,
-            joints,
             keypoints: keypoints.then(|| Keypoints {
                 // A point without a place is a point that was not seen.
                 xy: points.map(|p| if finite(&[p.x, p.y]) { [p.x, p.y] } else { [0.0; 2] }),
                 confidence: points
                     .map(|p| Share::new(if finite(&[p.x, p.y]) { p.confidence } else { 0.0 })),
             }),
+            predicted: person.predicted,
+            ..Self::of_pose(person, person.pose.as_ref(), captured)
+        }
+    }
+
+    /// What replaces an earlier pose of the person; its keypoints have been sent with that.
+    fn revision(person: &Person, captured: Timestamp) -> Option<Self> {
+        let pose = person.revision.as_ref()?;
+        Some(Self { revision: true, ..Self::of_pose(person, Some(pose), captured) })
+    }
+
+    fn of_pose(person: &Person, pose: Option<&Pose3d>, captured: Timestamp) -> Self {
+        let joints = pose
+            .filter(|p| finite(p.joints.as_flattened()))
+            .map(|p| Joints3d { xyz: p.joints, confidence: p.confidence.map(Share::new) });
+        let usable = pose.filter(|_| joints.is_some());
+        let root = usable.and_then(|p| p.root).filter(|r| finite(r));
+        Self {
+            track: person.track.0,
+            describes_us: pose.map_or(captured, |p| p.describes).micros(),
+            lookahead_us: pose.map_or(0, |p| p.lookahead_nanos.div_ceil(1_000)),
+            predicted: false,
+            revision: false,
+            withheld: pose.is_some() && joints.is_none(),
+            score: Share::new(person.keypoints.score),
+            plausibility: Share::new(usable.and_then(|p| p.plausibility).unwrap_or(f32::NAN)),
+            root,
+            // Without a root it means nothing.
+            root_covariance: usable
+                .and_then(|p| p.root_covariance)
+                .filter(|c| root.is_some() && finite(c)),
+            joints,
+            keypoints: None,
         }
     }
 
@@ -312,12 +331,15 @@ impl PersonRecord {
     }
 
     fn is_finite(&self) -> bool {
-        let finite = |values: &[f32]| values.iter().all(|v| v.is_finite());
         self.root.is_none_or(|r| finite(&r))
             && self.root_covariance.is_none_or(|c| finite(&c))
             && self.joints.is_none_or(|j| finite(j.xyz.as_flattened()))
             && self.keypoints.is_none_or(|k| finite(k.xy.as_flattened()))
     }
+}
+
+fn finite(values: &[f32]) -> bool {
+    values.iter().all(|v| v.is_finite())
 }
 
 fn points<const N: usize>(r: &mut Reader<'_>) -> Result<[[f32; N]; JOINTS], WireError> {
@@ -348,6 +370,12 @@ impl PoseMessage {
         };
         let (width, height) = frame.image_size;
         let side = |n: u32| u16::try_from(n).unwrap_or(u16::MAX);
+        let persons: ArrayVec<_, MAX_RECORDS> = frame
+            .persons
+            .iter()
+            .map(|p| PersonRecord::new(p, frame.captured, options.keypoints))
+            .chain(frame.persons.iter().filter_map(|p| PersonRecord::revision(p, frame.captured)))
+            .collect();
         Self {
             camera: frame.camera,
             skeleton: Skeleton::Human36m17,
@@ -355,7 +383,7 @@ impl PoseMessage {
             degraded: options.degraded,
             part: 0,
             parts: 1,
-            persons_in_frame: frame.persons.len() as u8,
+            persons_in_frame: persons.len() as u8,
             engine: options.engine,
             precision: options.precision,
             model: frame.model,
@@ -366,11 +394,7 @@ impl PoseMessage {
             decoded_us: after(stamps.decoded),
             detected_us: after(stamps.detected),
             lifted_us: after(stamps.lifted),
-            persons: frame
-                .persons
-                .iter()
-                .map(|p| PersonRecord::new(p, frame.captured, options.keypoints))
-                .collect(),
+            persons,
         }
     }
 
@@ -545,6 +569,8 @@ fn fitting(persons: &[PersonRecord]) -> usize {
     let mut room = MAX_MESSAGE - super::header::LEN - FRAME_LEN - super::CRC_LEN;
     persons
         .iter()
+        // Readers take no more of them at once.
+        .take(MAX_PERSONS)
         .take_while(|p| {
             let left = room.checked_sub(p.len());
             room = left.unwrap_or(0);

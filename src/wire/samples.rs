@@ -29,9 +29,12 @@ pub fn frame(persons: usize) -> PoseFrame {
                 joints,
                 confidence: std::array::from_fn(|j| 1.0 - j as f32 / 64.0),
                 root: Some([0.25 * n as f32, -0.125, 2.5]),
+                root_covariance: None,
+                plausibility: None,
                 describes: at(1_000_000),
                 lookahead_nanos: 40_000_000,
             }),
+            revision: None,
         }
     };
     PoseFrame {

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use super::samples::{datagrams, frame, header, pose_of, reseal};
 use super::*;
 use crate::fault::Severity;
+
 use crate::pose::MAX_PERSONS;
 use crate::skeleton::Skeleton;
 use crate::time::Timestamp;
@@ -365,7 +366,7 @@ proptest! {
 
     #[test]
     fn any_frame_of_any_size_splits_into_datagrams_that_come_together_again(
-        persons in prop::collection::vec(any_person(), 0..=MAX_PERSONS),
+        persons in prop::collection::vec(any_person(), 0..=MAX_RECORDS),
         mut message in any_pose(0),
         header in any_header(),
     ) {

@@ -195,9 +195,12 @@ pub fn pose_frame(sequence: u64, captured: Timestamp, persons: u32) -> PoseFrame
             }),
             confidence: [0.5; JOINTS],
             root: Some([0.0, 0.0, 3.0]),
+            root_covariance: None,
+            plausibility: None,
             describes: captured,
             lookahead_nanos: 0,
         }),
+        revision: None,
     };
     PoseFrame {
         camera: 0,

@@ -251,7 +251,7 @@ impl Statistics {
                 let whole = stream.assemblers[camera].1.add(header, pose.clone());
                 self.frames += u64::from(whole.is_some());
                 self.poses += 1;
-                self.persons += pose.persons.len() as u64;
+                self.persons += pose.persons.iter().filter(|p| !p.revision).count() as u64;
                 self.time(header, pose, now);
             }
             Message::Status(_) => self.statuses += 1,

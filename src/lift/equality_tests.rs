@@ -1,0 +1,185 @@
+//! What is kept of slots gives the same poses as the whole window computed anew.
+
+use super::tests::{bare, shipped};
+use super::*;
+use crate::engine::tract::Tract;
+use crate::engine::{Engine, TensorMut, TensorRef};
+use crate::figure::random::SplitMix64;
+use crate::pose::Keypoint;
+use crate::skeleton::JOINTS;
+
+/// Up to this many persons at once.
+const PERSONS: u32 = 5;
+
+/// Somebody who wanders, comes and goes.
+struct Walker {
+    track: u32,
+    x: f64,
+    size: f64,
+    speed: f64,
+}
+
+impl Walker {
+    fn new(track: u32, random: &mut SplitMix64) -> Self {
+        Self {
+            track,
+            x: 1280.0 * random.uniform(),
+            size: 60.0 + 250.0 * random.uniform(),
+            speed: 300.0 * (random.uniform() - 0.5),
+        }
+    }
+
+    fn step(&mut self, dt: f64, random: &mut SplitMix64) -> Keypoints2d {
+        self.x += self.speed * dt;
+        self.size = (self.size * (1.0 + 0.6 * dt * random.normal())).clamp(40.0, 400.0);
+        let blind = random.uniform() < 0.05;
+        let points = std::array::from_fn(|j| {
+            let missing = random.uniform() < if blind { 0.7 } else { 0.06 };
+            Keypoint {
+                x: (self.x + self.size * (0.3 * (j as f64 * 1.7).sin() + 0.03 * random.normal()))
+                    as f32,
+                y: (360.0 + self.size * (j as f64 / 8.0 - 1.0 + 0.03 * random.normal())) as f32,
+                confidence: if missing { 0.0 } else { 0.3 + 0.7 * random.uniform() as f32 },
+            }
+        });
+        Keypoints2d { points, score: 0.9 }
+    }
+}
+
+/// The whole window's graph, and windows filled anew for it.
+struct Reference {
+    engine: Box<dyn Engine>,
+    frames: usize,
+}
+
+impl Reference {
+    fn lift(&mut self, window: &window::Window, settings: &Settings) -> [[f64; 3]; JOINTS] {
+        let camera = window.camera().unwrap();
+        let mut input = vec![0.0; self.frames * POINTS];
+        for (i, slot) in input.chunks_exact_mut(POINTS).enumerate() {
+            camera.fill_slot(&window.slot(i), slot);
+        }
+        let context = camera.context(settings.gravity, settings.lookahead);
+        let mut joints = [0.0; POINTS];
+        let inputs = [
+            TensorRef { shape: &[1, self.frames, JOINTS, 3], data: &input },
+            TensorRef { shape: &[1, 1], data: &[window.fresh()] },
+            TensorRef { shape: &[1, 6], data: &context },
+        ];
+        let output = TensorMut { shape: &[1, JOINTS, 3], data: &mut joints };
+        self.engine.run(&inputs, &mut [output]).unwrap();
+        std::array::from_fn(|j| {
+            camera.rotate_back(std::array::from_fn(|k| f64::from(joints[3 * j + k] - joints[k])))
+        })
+    }
+}
+
+/// Lifts `steps` poses of persons who are born, die, pause, leap and are lost; gives the largest
+/// difference, metres, and how often the past or the camera was another.
+fn wander(
+    model: &ModelSpec,
+    network: Box<dyn StreamingLifter>,
+    lookahead: u32,
+    steps: usize,
+) -> (f64, usize) {
+    let spec = model.lifter().unwrap().clone();
+    let mut reference =
+        Reference { engine: Tract.load(model, Precision::F32, 1).unwrap(), frames: spec.frames };
+    let settings = Settings { gravity: Some([0.0, 0.98, 0.2]), ..bare(lookahead) };
+    let mut lifter = Lifter::with_network(&model.name, spec, settings, network);
+    let mut random = SplitMix64::new(2022);
+    let camera = Intrinsics::from_fov(1280, 720, 70.0);
+    let (mut people, mut next) = (Vec::<Walker>::new(), 1);
+    let (mut t, mut worst, mut anew, mut done) = (1e5, 0.0f64, 0, 0);
+    while done < steps {
+        // 5 to 120 frames a second; now and then a pause, also a longer one than the window.
+        let dt = match random.uniform() {
+            u if u < 0.02 => 0.2 + 0.5 * random.uniform(),
+            u if u < 0.022 => 8.0 * random.uniform(),
+            _ => 0.008 + 0.06 * random.uniform().powi(2),
+        };
+        t += dt;
+        let now = Timestamp::from_secs_f64(t);
+        if people.len() < PERSONS as usize && random.uniform() < 0.03 {
+            people.push(Walker::new(next, &mut random));
+            next += 1;
+        }
+        if !people.is_empty() && random.uniform() < 0.008 {
+            let leaves = (random.uniform() * people.len() as f64) as usize;
+            people.remove(leaves.min(people.len() - 1));
+        }
+        lifter.retain(|id| people.iter().any(|p| p.track == id.0));
+        let mut seen = ArrayVec::<TrackId, MAX_PERSONS>::new();
+        for walker in &mut people {
+            let keypoints = walker.step(dt, &mut random);
+            if random.uniform() < 0.1 {
+                continue;
+            }
+            let id = TrackId(walker.track);
+            lifter.observe(id, now, &keypoints, &camera).unwrap();
+            // Strangers' windows fill without being lifted.
+            if random.uniform() < 0.9 {
+                seen.push(id);
+            }
+        }
+        anew += lifter.followed.iter().filter(|(_, p)| p.cache.stale).count();
+        let mut lifted = ArrayVec::new();
+        lifter.lift(&seen, &mut lifted).unwrap();
+        for (id, lifted) in seen.iter().zip(&lifted) {
+            let (_, past) = lifter.followed.iter().find(|(i, _)| i == id).unwrap();
+            let Some(pose) = lifted.pose else { continue };
+            let wanted = reference.lift(&past.window, &settings);
+            let slot = past.window.slot_time(lookahead as usize);
+            assert_eq!(pose.describes, slot);
+            for (got, wanted) in pose.joints.iter().zip(wanted) {
+                for k in 0..3 {
+                    worst = worst.max((f64::from(got[k]) - wanted[k]).abs());
+                }
+            }
+            done += 1;
+        }
+    }
+    (worst, anew)
+}
+
+/// With our evaluator, and (fewer steps) with tract on the model's own graphs.
+fn compare(steps: usize) {
+    for model in shipped() {
+        let furthest = *model.lifter().unwrap().lookaheads.last().unwrap();
+        for (ours, steps) in [(true, steps), (false, steps / 20)] {
+            for lookahead in [0, furthest] {
+                let network = network(&model, ours);
+                let how = network.describe();
+                let (worst, anew) = wander(&model, network, lookahead, steps / 2);
+                println!(
+                    "{}, {how}, lookahead {lookahead}: {} poses, {anew} caches made anew, largest \
+                     difference {worst:.2e} m",
+                    model.name,
+                    steps / 2
+                );
+                assert!(worst <= 1e-4, "{how}: {worst} m");
+                assert!(anew > steps / 400, "{anew}: people came, went and leapt");
+            }
+        }
+    }
+}
+
+fn network(model: &ModelSpec, ours: bool) -> Box<dyn StreamingLifter> {
+    if ours {
+        return Tract.load_lifter(model, Precision::F32, 1).unwrap();
+    }
+    let load = |part: &ModelSpec, batch| Tract.load(part, Precision::F32, batch);
+    crate::engine::streaming::load(load, model, 1).unwrap()
+}
+
+#[test]
+fn cached_slots_give_the_poses_of_whole_windows() {
+    compare(1_000);
+}
+
+/// `cargo test --release --lib equality -- --ignored --nocapture`: under a minute.
+#[test]
+#[ignore = "10,000 windows computed twice: run it in a release build"]
+fn cached_slots_give_the_poses_of_whole_windows_ten_thousand_times() {
+    compare(10_000);
+}
