@@ -4,6 +4,7 @@ use super::tests::{bare, shipped};
 use super::*;
 use crate::engine::tract::Tract;
 use crate::engine::{Engine, TensorMut, TensorRef};
+use crate::figure::Figure;
 use crate::figure::random::SplitMix64;
 use crate::pose::Keypoint;
 use crate::skeleton::JOINTS;
@@ -11,36 +12,45 @@ use crate::skeleton::JOINTS;
 /// Up to this many persons at once.
 const PERSONS: u32 = 5;
 
-/// Somebody who wanders, comes and goes.
+/// The demo's figure, that wanders elsewhere, leaps, comes and goes.
 struct Walker {
     track: u32,
-    x: f64,
-    size: f64,
-    speed: f64,
+    /// Where in the figure's programme.
+    phase: f64,
+    root: [f64; 3],
+    velocity: [f64; 3],
 }
 
 impl Walker {
     fn new(track: u32, random: &mut SplitMix64) -> Self {
+        let mut within = |low: f64, high: f64| low + (high - low) * random.uniform();
         Self {
             track,
-            x: 1280.0 * random.uniform(),
-            size: 60.0 + 250.0 * random.uniform(),
-            speed: 300.0 * (random.uniform() - 0.5),
+            phase: within(0.0, 60.0),
+            root: [within(-1.5, 1.5), within(-0.3, 0.3), within(2.5, 7.0)],
+            velocity: [within(-1.0, 1.0), 0.0, within(-0.7, 0.7)],
         }
     }
 
-    fn step(&mut self, dt: f64, random: &mut SplitMix64) -> Keypoints2d {
-        self.x += self.speed * dt;
-        self.size = (self.size * (1.0 + 0.6 * dt * random.normal())).clamp(40.0, 400.0);
+    fn step(&mut self, dt: f64, camera: &Intrinsics, random: &mut SplitMix64) -> Keypoints2d {
+        self.phase += dt;
+        if random.uniform() < 0.003 {
+            *self = Self { phase: self.phase, ..Self::new(self.track, random) };
+        }
+        for k in [0, 2] {
+            self.root[k] += self.velocity[k] * dt;
+        }
+        self.root[2] = self.root[2].clamp(2.0, 9.0);
+        let pose = Figure::default().at(Timestamp::from_secs_f64(self.phase));
         let blind = random.uniform() < 0.05;
         let points = std::array::from_fn(|j| {
+            let place = std::array::from_fn(|k| {
+                pose.keypoints[j][k] - pose.joints[0][k] + self.root[k] + 0.02 * random.normal()
+            });
+            let [x, y] = camera.project(place).unwrap_or_default();
             let missing = random.uniform() < if blind { 0.7 } else { 0.06 };
-            Keypoint {
-                x: (self.x + self.size * (0.3 * (j as f64 * 1.7).sin() + 0.03 * random.normal()))
-                    as f32,
-                y: (360.0 + self.size * (j as f64 / 8.0 - 1.0 + 0.03 * random.normal())) as f32,
-                confidence: if missing { 0.0 } else { 0.3 + 0.7 * random.uniform() as f32 },
-            }
+            let confidence = if missing { 0.0 } else { 0.3 + 0.7 * random.uniform() as f32 };
+            Keypoint { x: x as f32, y: y as f32, confidence }
         });
         Keypoints2d { points, score: 0.9 }
     }
@@ -111,7 +121,7 @@ fn wander(
         lifter.retain(|id| people.iter().any(|p| p.track == id.0));
         let mut seen = ArrayVec::<TrackId, MAX_PERSONS>::new();
         for walker in &mut people {
-            let keypoints = walker.step(dt, &mut random);
+            let keypoints = walker.step(dt, &camera, &mut random);
             if random.uniform() < 0.1 {
                 continue;
             }
