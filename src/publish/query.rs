@@ -6,8 +6,11 @@ use super::udp::UdpTarget;
 /// Keys that every publisher over UDP understands.
 const NETWORK: [&str; 3] = ["ttl", "interface", "dscp"];
 
+/// A key and its value.
+pub(super) type Pair<'a> = (&'a str, &'a str);
+
 /// The pairs of a query.
-pub(super) fn pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
+pub(super) fn pairs(query: &str) -> impl Iterator<Item = Pair<'_>> {
     query.split('&').filter(|p| !p.is_empty()).map(|p| p.split_once('=').unwrap_or((p, "")))
 }
 
@@ -19,7 +22,7 @@ pub(super) fn udp_target<'a>(
     uri: &'a str,
     scheme: &str,
     own: &[&str],
-) -> Result<(UdpTarget, Vec<(&'a str, &'a str)>), String> {
+) -> Result<(UdpTarget, Vec<Pair<'a>>), String> {
     let rest = uri.strip_prefix(scheme).ok_or_else(|| format!("write {scheme}host:port"))?;
     let (authority, query) = rest.split_once('?').unwrap_or((rest, ""));
     let mut mine = Vec::new();

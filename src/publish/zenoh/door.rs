@@ -56,11 +56,6 @@ impl Door {
         }
     }
 
-    /// The session itself.
-    pub fn session(&self) -> &Session {
-        &self.session
-    }
-
     /// Ends the session; what was put has been handed to the network.
     ///
     /// # Errors
