@@ -74,7 +74,7 @@ pub(super) fn inverse(m: &M3) -> Option<M3> {
     let determinant = dot(a, x);
     let size = norm(a) * norm(b) * norm(c);
     // Also refuses what is not a number.
-    if !(determinant > 1e-12 * size) {
+    if determinant.is_nan() || size.is_nan() || determinant <= 1e-12 * size {
         return None;
     }
     let columns = [x, y, z].map(|v| scaled(v, 1.0 / determinant));

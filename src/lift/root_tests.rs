@@ -122,7 +122,7 @@ fn where_it_cannot_be_known_there_is_none() {
     // Too few: three limbs' ends and the face.
     let mut few = rays;
     for (j, ray) in few.iter_mut().enumerate() {
-        if j >= coco::LEFT_SHOULDER && j < coco::LEFT_KNEE {
+        if (coco::LEFT_SHOULDER..coco::LEFT_KNEE).contains(&j) {
             ray.confidence = 0.0;
         }
     }
