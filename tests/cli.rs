@@ -60,7 +60,15 @@ impl Models {
         for (from, names) in [
             ("tests/data/models", &["test-finder.toml", "test-finder.onnx"][..]),
             ("tests/data/models", &["test-keypoints.toml", "test-keypoints.onnx"]),
-            ("models", &["pstmo_s_27_live.toml", "pstmo_s_27_live.onnx"]),
+            (
+                "models",
+                &[
+                    "pstmo_s_27_live.toml",
+                    "pstmo_s_27_live.onnx",
+                    "pstmo_s_27_live.frame.onnx",
+                    "pstmo_s_27_live.window.onnx",
+                ],
+            ),
         ] {
             for name in names {
                 fs::copy(Path::new(ROOT).join(from).join(name), dir.path().join(name)).unwrap();

@@ -8,6 +8,7 @@ use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use tract_onnx::pb::{GraphProto, ModelProto};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::infer::Factoid;
 use tract_onnx::tract_hir::internal::{DimLike, GenericFactoid};
@@ -80,6 +81,8 @@ impl Backend for Tract {
             match Pstmo::read(model) {
                 Ok(pstmo) => return Ok(Box::new(pstmo)),
                 Err(e @ EngineError::Model { .. }) => {
+                    // A graph of another shape is tract's; a file that is broken is nobody's.
+                    parse(&model.bytes()?).map_err(|problem| model.problem(problem))?;
                     log::info!("{e}; tract runs its graphs instead");
                 }
                 Err(e) => return Err(e),
@@ -101,14 +104,25 @@ fn said(e: TractError) -> String {
 /// Operators that tract 0.23 computes wrongly after optimisation.
 const REFUSED: [&str; 2] = ["QuantizeLinear", "DequantizeLinear"];
 
+const NO_ONNX: &str = "not an ONNX file, or a truncated one";
+
+/// Reads an ONNX file.
+fn parse(bytes: &[u8]) -> Result<ModelProto, String> {
+    let proto = tract_onnx::onnx()
+        .proto_model_for_read(&mut Cursor::new(bytes))
+        .map_err(|e| format!("{NO_ONNX}: {e:#}"))?;
+    graph_of(&proto)?;
+    Ok(proto)
+}
+
+fn graph_of(proto: &ModelProto) -> Result<&GraphProto, String> {
+    proto.graph.as_ref().ok_or_else(|| format!("{NO_ONNX}: it holds no graph"))
+}
+
 fn compile(bytes: &[u8], signature: &Signature) -> Result<Arc<TypedSimplePlan>, String> {
     let onnx = tract_onnx::onnx();
-    let proto = onnx
-        .proto_model_for_read(&mut Cursor::new(bytes))
-        .map_err(|e| format!("not an ONNX file, or a truncated one: {e:#}"))?;
-    let Some(graph) = &proto.graph else {
-        return Err("not an ONNX file, or a truncated one: it holds no graph".to_owned());
-    };
+    let proto = parse(bytes)?;
+    let graph = graph_of(&proto)?;
     if let Some(node) = graph.node.iter().find(|n| REFUSED.contains(&n.op_type.as_str())) {
         return Err(format!(
             "it is quantised ({} in node {:?}), which tract computes wrongly; use the f32 file, \
@@ -182,12 +196,8 @@ pub fn interface(bytes: &[u8], size: Option<(usize, usize)>) -> Result<Interface
 
 fn read_interface(bytes: &[u8], size: Option<(usize, usize)>) -> Result<Interface, String> {
     let onnx = tract_onnx::onnx();
-    let proto = onnx
-        .proto_model_for_read(&mut Cursor::new(bytes))
-        .map_err(|e| format!("not an ONNX file, or a truncated one: {e:#}"))?;
-    let Some(graph) = &proto.graph else {
-        return Err("not an ONNX file, or a truncated one: it holds no graph".to_owned());
-    };
+    let proto = parse(bytes)?;
+    let graph = graph_of(&proto)?;
     let names: Vec<String> = graph.output.iter().map(|o| o.name.clone()).collect();
     let mut network = onnx
         .model_for_proto_model(&proto)
