@@ -5,7 +5,7 @@
 //! - [`predict`]: a sequence through a lifter, streamed or window by window, mirrored or not.
 //! - [`tally`]: predictions and truths to a [`Score`](tally::Score) per action and over all.
 //! - [`report`], [`plot`]: text, JSON and a drawing.
-//! - [`npz`], [`array`], [`pickle`]: NumPy's files, read as data and never as programs.
+//! - [`npz`], [`mod@array`], [`pickle`]: NumPy's files, read as data and never as programs.
 
 pub mod array;
 pub mod mocap;

@@ -3,7 +3,7 @@
 //! The state is the pelvis's place and velocity in the camera frame; what moves it is white
 //! acceleration. The errors of single frames are not independent: detector and lifter err in the
 //! same direction while the picture hardly changes. So a measurement is taken for as much less
-//! than it says as there are frames within [`CORRELATION_S`]. Errors of the body's size and of
+//! than it says as there are frames within `CORRELATION_S`. Errors of the body's size and of
 //! the lens do not belong here at all (they do not average away) and are added afterwards
 //! ([`full_covariance`](super::root::full_covariance)).
 

@@ -17,7 +17,7 @@ impl Similarity {
     /// The similarity that takes `from` to `to` with the least sum of squares, by Horn's closed
     /// form with unit quaternions (B. K. P. Horn, "Closed-form solution of absolute orientation
     /// using unit quaternions", J. Opt. Soc. Am. A 4, 1987; the scale is the asymmetric one).
-    /// `None` as for [`p_mpjpe`].
+    /// `None` as for [`p_mpjpe`](super::p_mpjpe).
     pub fn between(from: &[V3], to: &[V3]) -> Option<Self> {
         if from.len() != to.len() || from.len() < 3 {
             return None;

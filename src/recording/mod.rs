@@ -3,7 +3,7 @@
 //!
 //! MCAP (mcap.dev) is a container of time-stamped messages in compressed, checksummed chunks; what
 //! is before the last whole chunk can be read whatever happened afterwards. Two kinds of messages
-//! go side by side: Foxglove's schemas ([`foxglove`]), so that a viewer comes free, and our own,
+//! go side by side: Foxglove's schemas (`foxglove`), so that a viewer comes free, and our own,
 //! which lose nothing: a [`FrameRecord`] before each picture, and the bytes of `docs/wire.md`.
 //!
 //! - Writing: [`compose`] makes [`Entry`]s, [`FileWriter`] puts them into a file.

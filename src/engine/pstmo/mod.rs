@@ -11,7 +11,7 @@
 //!   `(u + v) / sqrt(var + eps) + b` with `v` the position's and the context's share: additions
 //!   instead of products. Behind it nothing can be kept: every token mixes with every other.
 //!
-//! [`dense`] holds the matrix products, [`vector`] normalisation and softmax, [`graph`] reads the
+//! `dense` holds the matrix products, `vector` normalisation and softmax, `graph` reads the
 //! file. Nothing is allocated after loading.
 
 mod dense;
