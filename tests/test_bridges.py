@@ -152,7 +152,7 @@ class Mavlink(unittest.TestCase):
             self.assertEqual(pose["predicted"], person["predicted"])
             for got, name in zip(pose["joints"], JOINTS):
                 wanted = [1000 * v for v in person["joints"][name][:3]]
-                self.assertTrue(close(got, wanted, 0.51), f"{name}: {got} {wanted}")
+                self.assertTrue(close(got, wanted, 0.56), f"{name}: {got} {wanted}")
         self.assertGreater(found, 20)
 
     def test_pymavlink_reads_every_frame_and_finds_the_poses(self):
@@ -307,7 +307,7 @@ class Vmc(unittest.TestCase):
 
     def test_rotations_applied_to_the_t_pose_give_the_joints_directions(self):
         # Unity: x to the right, y up, z forward of somebody who looks into the level camera.
-        # The joints are OSC's: JSON has five decimals only.
+        # The joints are OSC's: JSON has four decimals only.
         poses = []
         for datagram in HEARD["osc"]:
             bundle = OscBundle(datagram)
