@@ -2,7 +2,7 @@
 
 Every slot attends to itself and to the `reach` - 1 slots before it, by distance (a learned bias per head), so the keys and values of a grid slot
 never change once they exist and one new slot costs one token through every layer: about 2.6 M MACs at width 256 instead of 260 M for a window.
-With L layers a slot sees L (reach - 1) slots back: 78 for 3 layers of 27, which is what a training window of 81 shows. Several lookaheads are
+With L layers a slot sees L (reach - 1) slots back: 78 for 3 layers of 27 or 6 of 14, which is what a training window of 81 shows. Several lookaheads are
 several output heads of the newest token: a cached token cannot know what will be asked.
 
 Before the first observation a person's window repeats it. A token whose whole past is itself attends to copies of itself, so its attention is
@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from model import Config, Sem, exact, features
+from window import LOOKAHEAD_UNIT
 
 
 class CausalLayer(nn.Module):
@@ -24,6 +25,10 @@ class CausalLayer(nn.Module):
         self.qkv, self.proj = nn.Linear(c.d, 3 * c.d), nn.Linear(c.d, c.d)
         self.w1, self.w2 = nn.Linear(c.d, c.ff), nn.Linear(c.ff, c.d)
         self.bias = nn.Parameter(torch.zeros(c.heads, reach))  # by distance
+        i = torch.arange(c.frames)
+        distance = i[None] - i[:, None]  # how much older than the asking token
+        self.register_buffer("of_distance", F.one_hot(distance.clamp(0, reach - 1), reach).flatten(0, 1).float(), persistent=False)
+        self.register_buffer("unseen", (distance < 0) | (distance >= reach), persistent=False)
 
     def split(self, x):
         n, t, d = x.shape
@@ -35,11 +40,8 @@ class CausalLayer(nn.Module):
 
     def forward(self, x):
         """x [N,T,d], newest first."""
-        t = x.shape[1]
-        i = torch.arange(t, device=x.device)
-        distance = i[None] - i[:, None]  # how much older than the asking token
-        seen = (distance >= 0) & (distance < self.reach)
-        bias = self.bias[:, distance.clamp(0, self.reach - 1)].masked_fill(~seen, float("-inf"))
+        # A product instead of an index: its gradient needs no scattered additions.
+        bias = (self.bias @ self.of_distance.T).reshape(self.heads, *self.unseen.shape).masked_fill(self.unseen, float("-inf"))
         q, k, v = self.split(x)
         return self.rest(x, F.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype)))
 
@@ -47,9 +49,10 @@ class CausalLayer(nn.Module):
 class StreamingPstmo(nn.Module):
     """Same interface as model.Pstmo. `every` is the live answer of every slot from what had been seen by then."""
 
-    def __init__(self, c: Config, reach=27):
+    def __init__(self, c: Config):
         super().__init__()
         self.c = c
+        reach = (c.frames - 1) // c.layers + 1
         self.sem = Sem(c)
         self.ctx1, self.ctx2 = nn.Linear(c.context - 1, 64), nn.Linear(64, c.d)  # without the lookahead
         self.layers = nn.ModuleList([CausalLayer(c, reach) for _ in range(c.layers)])
@@ -58,6 +61,7 @@ class StreamingPstmo(nn.Module):
         mask = torch.ones(51)
         mask[:3] = 0
         self.register_buffer("root_mask", mask, persistent=False)
+        self.register_buffer("asked", torch.tensor(c.lookaheads) / LOOKAHEAD_UNIT, persistent=False)
 
     def context_row(self, context):
         return self.ctx2(F.relu(self.ctx1(context[:, :5])))
@@ -65,8 +69,7 @@ class StreamingPstmo(nn.Module):
     def answers(self, x, context):
         """x [N,d] -> joints [N,17,3] of the slot that each context asks for."""
         out = torch.stack([exact(h, x) for h in self.heads], 1)
-        slots = torch.tensor(self.c.lookaheads, device=x.device) / 10.0
-        hot = ((slots - context[:, 5:6]).abs() < 0.05).to(out.dtype)
+        hot = ((self.asked - context[:, 5:6]).abs() < 0.5 / LOOKAHEAD_UNIT).to(out.dtype)
         return ((hot[..., None] * out).sum(1) * self.root_mask).reshape(-1, 17, 3)
 
     def forward(self, window, fresh, context, all_frames=False):

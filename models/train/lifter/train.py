@@ -8,7 +8,8 @@ trained, "init": checkpoint to start from,
 "save": false for controls that are only evaluated}. All runs see the same batches (a shorter window is the newer part of a longer one), so that
 they differ only by what their entry says. `--steps` fixes the length; `--seconds` makes the schedule follow the clock instead (start-up and
 evaluation included), whatever else runs on the machine. `--resume` continues from the full checkpoints in --out (weights, averaged weights,
-optimizer, step; the data stream is reseeded by step). `--start-at` (seconds since the epoch) waits with everything compiled.
+optimizer, step; the data stream is reseeded by step). `--after PID` compiles while another training ends and starts when that process is gone;
+`--until` (seconds since the epoch) then ends it in time.
 On a GPU each run's step (forward, backward, AdamW, weight averaging) is one CUDA graph; on a CPU the same code runs without.
 """
 
@@ -285,7 +286,8 @@ def main():
     a.add_argument("--steps", type=int, default=0)
     a.add_argument("--seconds", type=float, default=0)
     a.add_argument("--reserve", type=float, default=20, help="seconds of --seconds that are kept for evaluation and saving")
-    a.add_argument("--start-at", type=float, default=0)
+    a.add_argument("--after", type=int, default=0, help="process that has to end first; --seconds count from then")
+    a.add_argument("--until", type=float, default=0, help="seconds since the epoch at which everything has to be written")
     a.add_argument("--save-every", type=float, default=45)
     a.add_argument("--compile", action="store_true")
     a.add_argument("--full", action="store_true", help="write full checkpoints (resumable) too")
@@ -340,28 +342,26 @@ def main():
     if device == "cuda" and not first:
         b = engine.sample(a.batch, pairs=a.pairs)
         b = {k: getattr(b, k) for k in shapes}
-        for r in runs:
-            for phase in (1, 2) if r.spec.get("stage1") else (2,):
-                r.enter(phase)
-                t0 = time.time()
-                r.warm_up(b)
-                sync(device)
-                t1 = time.time()
-                for _ in range(8):
-                    r.graph.replay()
-                sync(device)
-                took = (time.time() - t1) / 8
-                r.phase = None  # the moments of these 8 steps at learning rate 0 go
-                say(f"  {r.name} stage {phase}: {1e3 * took:.2f} ms per step, {t1 - t0:.1f} s to compile and capture")
+        for r in list(runs):
+            try:
+                prepare(r, b, device, say)
+            except Exception as problem:  # the other runs of this process go on
+                say(f"  {r.name} left out: {type(problem).__name__}: {str(problem)[:2000]}")
+                runs.remove(r)
         for _ in range(2):
             t1 = time.time()
             engine.sample(a.batch * a.pool, pairs=a.pairs * a.pool)
             sync(device)
         say(f"  simulating {a.pool} batches: {1e3 * (time.time() - t1):.1f} ms; {torch.cuda.max_memory_allocated() >> 20} MiB")
-    if a.start_at:
-        time.sleep(max(0.0, a.start_at - time.time()))
+    starts = began
+    if a.after:
+        while os.path.exists(f"/proc/{a.after}"):
+            time.sleep(0.5)
+        starts = time.time()
     t0 = time.time()
-    end = (a.start_at or began) + a.seconds - a.reserve
+    end = starts + a.seconds - a.reserve
+    if a.until:
+        end = min(end, a.until - a.reserve)
     src = stream(engine, a, shapes, first, device)
     last, shown, tick = time.time(), time.time(), 0
 
@@ -410,6 +410,22 @@ def main():
     if a.eval_step:
         evaluate.after_training(runs, mocap, a.eval_step, a.clip_seconds, device, f"{a.out}/eval.json", say)
     say("done")
+
+
+def prepare(run, batch, device, say):
+    """Compiles and captures every stage of a run."""
+    for phase in (1, 2) if run.spec.get("stage1") else (2,):
+        run.enter(phase)
+        t0 = time.time()
+        run.warm_up(batch)
+        sync(device)
+        t1 = time.time()
+        for _ in range(8):
+            run.graph.replay()
+        sync(device)
+        took = (time.time() - t1) / 8
+        run.phase = None  # the moments of these 8 steps at learning rate 0 go
+        say(f"  {run.name} stage {phase}: {1e3 * took:.2f} ms per step, {t1 - t0:.1f} s to compile and capture")
 
 
 def sync(device):
