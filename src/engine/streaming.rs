@@ -6,6 +6,17 @@ use crate::skeleton::JOINTS;
 
 /// Values of a slot's keypoints.
 const POINTS: usize = 3 * JOINTS;
+/// A slot as a network is given it: x, y and confidence of each keypoint, and how fresh it is.
+pub(crate) const FEATURES: usize = POINTS + 1;
+
+/// Lays slots' keypoints and freshness side by side: rows of [`FEATURES`] values.
+pub(crate) fn pack(keypoints: &[f32], fresh: &[f32], slots: &mut [f32]) {
+    let given = keypoints.chunks_exact(POINTS).zip(fresh);
+    for (slot, (points, fresh)) in slots.chunks_exact_mut(FEATURES).zip(given) {
+        slot[..POINTS].copy_from_slice(points);
+        slot[POINTS] = *fresh;
+    }
+}
 
 /// An engine that computes one thing at a time, or several.
 struct Batched {
@@ -137,7 +148,7 @@ struct OneGraph {
 
 impl StreamingLifter for OneGraph {
     fn slot_len(&self) -> usize {
-        POINTS + 1
+        FEATURES
     }
 
     fn encode(
@@ -146,11 +157,7 @@ impl StreamingLifter for OneGraph {
         fresh: &[f32],
         slots: &mut [f32],
     ) -> Result<(), EngineError> {
-        let rows = keypoints.chunks_exact(POINTS).zip(fresh);
-        for (slot, (points, fresh)) in slots.chunks_exact_mut(POINTS + 1).zip(rows) {
-            slot[..POINTS].copy_from_slice(points);
-            slot[POINTS] = *fresh;
-        }
+        pack(keypoints, fresh, slots);
         Ok(())
     }
 
@@ -163,7 +170,7 @@ impl StreamingLifter for OneGraph {
         let frames = self.spec.frames;
         self.window.clear();
         self.fresh.clear();
-        for (i, slot) in slots.chunks_exact(POINTS + 1).enumerate() {
+        for (i, slot) in slots.chunks_exact(FEATURES).enumerate() {
             self.window.extend_from_slice(&slot[..POINTS]);
             if i % frames == 0 {
                 self.fresh.push(slot[POINTS]);

@@ -78,14 +78,12 @@ impl Backend for Tract {
         if model.lifter()?.normalisation == Normalisation::AnchoredVirtualCamera
             && precision == Precision::F32
         {
-            match Pstmo::read(model) {
+            // A file that is broken is nobody's; a graph of another shape is tract's.
+            let proto = parse(&model.bytes()?).map_err(|problem| model.problem(problem))?;
+            let graph = graph_of(&proto).map_err(|problem| model.problem(problem))?;
+            match Pstmo::of(model, graph) {
                 Ok(pstmo) => return Ok(Box::new(pstmo)),
-                Err(e @ EngineError::Model { .. }) => {
-                    // A graph of another shape is tract's; a file that is broken is nobody's.
-                    parse(&model.bytes()?).map_err(|problem| model.problem(problem))?;
-                    log::info!("{e}; tract runs its graphs instead");
-                }
-                Err(e) => return Err(e),
+                Err(e) => log::info!("{e}; tract runs its graphs instead"),
             }
         }
         streaming::load(|part, batch| self.load(part, precision, batch), model, persons)

@@ -56,20 +56,35 @@ impl Walker {
     }
 }
 
-/// The whole window's graph, and windows filled anew for it.
+/// Windows filled anew: for the whole window's graph, and for the same network as the lifter's
+/// with nothing kept.
 struct Reference {
     engine: Box<dyn Engine>,
+    forgetful: Box<dyn StreamingLifter>,
     frames: usize,
 }
 
 impl Reference {
-    fn lift(&mut self, window: &window::Window, settings: &Settings) -> [[f64; 3]; JOINTS] {
+    /// By the whole window's graph, and by the forgetful network.
+    fn lift(&mut self, window: &window::Window, settings: &Settings) -> [[[f64; 3]; JOINTS]; 2] {
         let camera = window.camera().unwrap();
         let mut input = vec![0.0; self.frames * POINTS];
         for (i, slot) in input.chunks_exact_mut(POINTS).enumerate() {
             camera.fill_slot(&window.slot(i), slot);
         }
         let context = camera.context(settings.gravity, settings.lookahead);
+        let in_camera = |joints: &[f32; POINTS]| -> [[f64; 3]; JOINTS] {
+            std::array::from_fn(|j| {
+                let from_root = |k| f64::from(joints[3 * j + k] - joints[k]);
+                camera.rotate_back(std::array::from_fn(from_root))
+            })
+        };
+        let mut fresh = vec![0.0; self.frames];
+        fresh[0] = window.fresh();
+        let mut slots = vec![0.0; self.frames * self.forgetful.slot_len()];
+        let mut anew = [0.0; POINTS];
+        self.forgetful.encode(&input, &fresh, &mut slots).unwrap();
+        self.forgetful.lift(&slots, &context, &mut anew).unwrap();
         let mut joints = [0.0; POINTS];
         let inputs = [
             TensorRef { shape: &[1, self.frames, JOINTS, 3], data: &input },
@@ -78,29 +93,29 @@ impl Reference {
         ];
         let output = TensorMut { shape: &[1, JOINTS, 3], data: &mut joints };
         self.engine.run(&inputs, &mut [output]).unwrap();
-        std::array::from_fn(|j| {
-            camera.rotate_back(std::array::from_fn(|k| f64::from(joints[3 * j + k] - joints[k])))
-        })
+        [in_camera(&joints), in_camera(&anew)]
     }
 }
 
 /// Lifts `steps` poses of persons who are born, die, pause, leap and are lost; gives the largest
-/// difference, metres, and how often the past or the camera was another.
+/// differences, metres, from the whole window's graph and from the same network with nothing kept,
+/// and how often the past or the camera was another.
 fn wander(
     model: &ModelSpec,
     network: Box<dyn StreamingLifter>,
+    forgetful: Box<dyn StreamingLifter>,
     lookahead: u32,
     steps: usize,
-) -> (f64, usize) {
+) -> ([f64; 2], usize) {
     let spec = model.lifter().unwrap().clone();
-    let mut reference =
-        Reference { engine: Tract.load(model, Precision::F32, 1).unwrap(), frames: spec.frames };
+    let engine = Tract.load(model, Precision::F32, 1).unwrap();
+    let mut reference = Reference { engine, forgetful, frames: spec.frames };
     let settings = Settings { gravity: Some([0.0, 0.98, 0.2]), ..bare(lookahead) };
     let mut lifter = Lifter::with_network(&model.name, spec, settings, network);
     let mut random = SplitMix64::new(2022);
     let camera = Intrinsics::from_fov(1280, 720, 70.0);
     let (mut people, mut next) = (Vec::<Walker>::new(), 1);
-    let (mut t, mut worst, mut anew, mut done) = (1e5, 0.0f64, 0, 0);
+    let (mut t, mut worst, mut anew, mut done) = (1e5, [0.0f64; 2], 0, 0);
     while done < steps {
         // 5 to 120 frames a second; now and then a pause, also a longer one than the window.
         let dt = match random.uniform() {
@@ -132,18 +147,20 @@ fn wander(
                 seen.push(id);
             }
         }
-        anew += lifter.followed.iter().filter(|(_, p)| p.cache.stale).count();
+        let cache_of =
+            |id: &TrackId| &lifter.followed[lifter.followed.position(*id).unwrap()].cache;
+        anew += seen.iter().filter(|id| cache_of(id).stale).count();
         let mut lifted = ArrayVec::new();
         lifter.lift(&seen, &mut lifted).unwrap();
         for (id, lifted) in seen.iter().zip(&lifted) {
-            let (_, past) = lifter.followed.iter().find(|(i, _)| i == id).unwrap();
+            let past = &lifter.followed[lifter.followed.position(*id).unwrap()];
             let Some(pose) = lifted.pose else { continue };
             let wanted = reference.lift(&past.window, &settings);
             let slot = past.window.slot_time(lookahead as usize);
             assert_eq!(pose.describes, slot);
-            for (got, wanted) in pose.joints.iter().zip(wanted) {
-                for k in 0..3 {
-                    worst = worst.max((f64::from(got[k]) - wanted[k]).abs());
+            for (worst, wanted) in worst.iter_mut().zip(&wanted) {
+                for (got, wanted) in pose.joints.as_flattened().iter().zip(wanted.as_flattened()) {
+                    *worst = worst.max((f64::from(*got) - wanted).abs());
                 }
             }
             done += 1;
@@ -158,16 +175,20 @@ fn compare(steps: usize) {
         let furthest = *model.lifter().unwrap().lookaheads.last().unwrap();
         for (ours, steps) in [(true, steps), (false, steps / 20)] {
             for lookahead in [0, furthest] {
-                let network = network(&model, ours);
-                let how = network.describe();
-                let (worst, anew) = wander(&model, network, lookahead, steps / 2);
+                let (caching, forgetful) = (network(&model, ours), network(&model, ours));
+                let how = caching.describe();
+                let ([whole, kept], anew) =
+                    wander(&model, caching, forgetful, lookahead, steps / 2);
                 println!(
-                    "{}, {how}, lookahead {lookahead}: {} poses, {anew} caches made anew, largest \
-                     difference {worst:.2e} m",
+                    "{}, {how}, lookahead {lookahead}: {} poses, {anew} caches made anew; largest \
+                     difference from the whole window {whole:.2e} m, from nothing kept {kept:.2e} m",
                     model.name,
                     steps / 2
                 );
-                assert!(worst <= 1e-4, "{how}: {worst} m");
+                assert!(whole <= 1e-4, "{how}: {whole} m");
+                // The poses are f32: some ten units in the last place of a metre. tract's kernels
+                // sum in another order for another number of rows; ours do not.
+                assert!(kept <= if ours { 1e-6 } else { 1e-4 }, "{how}: {kept} m");
                 assert!(anew > steps / 400, "{anew}: people came, went and leapt");
             }
         }

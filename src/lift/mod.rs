@@ -10,6 +10,7 @@
 //! coordinates, are run by [`reference::ReferenceLifter`]. [`Lift`] is what both do.
 
 pub mod bones;
+mod followed;
 mod golden;
 pub mod h36m_input;
 mod matrix;
@@ -38,11 +39,10 @@ use crate::pose::{Keypoints2d, MAX_PERSONS, Pose3d, TrackId};
 use crate::skeleton::{JOINTS, Skeleton};
 use crate::time::Timestamp;
 
+use followed::{Followed, MAX_WINDOWS};
 use person::Past;
 use settings::Settings;
 
-/// More persons than are published may be tracked while some of them are out of sight.
-const MAX_WINDOWS: usize = 2 * MAX_PERSONS;
 /// Persons that are likely in view at once: backends with fixed batches load for so many.
 const LIKELY_PERSONS: usize = 4;
 /// Slots that are encoded in one call; windows that are lifted in one.
@@ -93,8 +93,7 @@ pub struct Lifter {
     settings: Settings,
     network: Box<dyn StreamingLifter>,
     slot_len: usize,
-    followed: ArrayVec<(TrackId, Past), MAX_WINDOWS>,
-    spare: Vec<Past>,
+    followed: Followed<Past>,
     staging: Staging,
     evaluation: Evaluation,
 }
@@ -171,8 +170,7 @@ impl Lifter {
         let windows = WINDOWS_AT_ONCE;
         Self {
             name: name.to_owned(),
-            followed: ArrayVec::new(),
-            spare: (0..MAX_WINDOWS).map(|_| Past::new(&spec, &settings, slot_len)).collect(),
+            followed: Followed::new(|| Past::new(&spec, &settings, slot_len)),
             staging: Staging {
                 targets: ArrayVec::new(),
                 keypoints: vec![0.0; SLOTS_AT_ONCE * POINTS],
@@ -212,16 +210,8 @@ impl Lifter {
         keypoints: &Keypoints2d,
         camera: &Intrinsics,
     ) -> Result<(), LiftError> {
-        let index = match self.followed.iter().position(|(id, _)| *id == track) {
-            Some(index) => index,
-            None => {
-                let mut past = self.spare.pop().ok_or(LiftError::TooMany(track.0))?;
-                past.clear();
-                self.followed.push((track, past));
-                self.followed.len() - 1
-            }
-        };
-        let past = &mut self.followed[index].1;
+        let index = self.followed.enter(track, Past::clear)?;
+        let past = &mut self.followed[index];
         let change = past.window.observe(time, keypoints, camera);
         past.note(change);
         Ok(())
@@ -229,15 +219,7 @@ impl Lifter {
 
     /// Forgets everybody for whom `is_alive` is false.
     pub fn retain(&mut self, is_alive: impl Fn(TrackId) -> bool) {
-        let mut i = 0;
-        while i < self.followed.len() {
-            if is_alive(self.followed[i].0) {
-                i += 1;
-            } else {
-                let (_, past) = self.followed.swap_remove(i);
-                self.spare.push(past);
-            }
-        }
+        self.followed.retain(is_alive);
     }
 
     /// The poses of `tracks`, in their order, as of each one's newest observation: who has not
@@ -254,9 +236,8 @@ impl Lifter {
         let mut tasks = ArrayVec::<Task, { 2 * MAX_PERSONS }>::new();
         for (answer, track) in tracks.iter().take(MAX_PERSONS).enumerate() {
             let mut known = Lifted::default();
-            let person = self.followed.iter().position(|(id, _)| id == track);
-            if let Some(person) = person {
-                let past = &self.followed[person].1;
+            if let Some(person) = self.followed.position(*track) {
+                let past = &self.followed[person];
                 let newest = past.window.newest();
                 known.pose = past.lifted.map(|(_, pose)| pose);
                 if newest.is_some() && newest != past.lifted.map(|(at, _)| at) {
@@ -274,7 +255,7 @@ impl Lifter {
         if done.is_err() {
             // What was half computed must not leak into the next frame.
             for task in &tasks {
-                self.followed[task.person].1.cache.stale = true;
+                self.followed[task.person].cache.stale = true;
             }
         }
         done
@@ -285,7 +266,7 @@ impl Lifter {
         let last = self.spec.frames - 1;
         for task in tasks.iter().filter(|t| !t.revises) {
             let (distinct, new, stale) = {
-                let past = &self.followed[task.person].1;
+                let past = &self.followed[task.person];
                 let stale = past.cache.stale || past.cache.new > last;
                 (past.window.distinct(), past.cache.new, stale)
             };
@@ -296,7 +277,7 @@ impl Lifter {
             if stale && distinct <= last {
                 // Behind them all are alike.
                 self.flush()?;
-                let past = &mut self.followed[task.person].1;
+                let past = &mut self.followed[task.person];
                 let n = self.slot_len;
                 let from = past.window.row(distinct - 1) * n;
                 for slot in distinct..=last {
@@ -304,7 +285,7 @@ impl Lifter {
                     past.cache.values.copy_within(from..from + n, to);
                 }
             }
-            let cache = &mut self.followed[task.person].1.cache;
+            let cache = &mut self.followed[task.person].cache;
             (cache.new, cache.stale) = (0, false);
         }
         self.flush()
@@ -314,7 +295,7 @@ impl Lifter {
         if self.staging.targets.is_full() {
             self.flush()?;
         }
-        let (staging, window) = (&mut self.staging, &self.followed[person].1.window);
+        let (staging, window) = (&mut self.staging, &self.followed[person].window);
         let n = staging.targets.len();
         if let Some(camera) = window.camera() {
             let keypoints = &mut staging.keypoints[n * POINTS..][..POINTS];
@@ -335,7 +316,7 @@ impl Lifter {
             Ok(())
         };
         for ((person, row), slot) in targets.drain(..).zip(encoded.chunks_exact(len)) {
-            self.followed[person].1.cache.values[row * len..][..len].copy_from_slice(slot);
+            self.followed[person].cache.values[row * len..][..len].copy_from_slice(slot);
         }
         Ok(done?)
     }
@@ -351,7 +332,7 @@ impl Lifter {
         for tasks in tasks.chunks(WINDOWS_AT_ONCE) {
             let Evaluation { slots, contexts, joints } = &mut self.evaluation;
             for (i, task) in tasks.iter().enumerate() {
-                let past = &self.followed[task.person].1;
+                let past = &self.followed[task.person];
                 let slots = &mut slots[i * window..][..window];
                 past.gather(self.slot_len, slots);
                 if let Some(camera) = past.window.camera() {
@@ -366,7 +347,7 @@ impl Lifter {
                 return Err(LiftError::NotFinite { model: self.name.clone() });
             }
             for (task, joints) in tasks.iter().zip(joints.chunks_exact(POINTS)) {
-                let past = &mut self.followed[task.person].1;
+                let past = &mut self.followed[task.person];
                 let answer = &mut lifted[task.answer];
                 match (task.revises, answer.pose) {
                     (false, _) => answer.pose = Some(past.pose(joints, &self.settings)),

@@ -12,9 +12,10 @@ use ringbuf::LocalRb;
 use ringbuf::storage::Heap;
 use serde::Deserialize;
 
+use super::followed::Followed;
 use super::person::confidence;
 use super::window::{MAX_GAP_S, MIN_CONFIDENCE, Ray, Rays};
-use super::{Lift, LiftError, LiftSettings, Lifted, MAX_WINDOWS, h36m_input};
+use super::{Lift, LiftError, LiftSettings, Lifted, h36m_input};
 use crate::camera::Intrinsics;
 use crate::engine::spec::{LifterSpec, ModelSpec, Normalisation};
 use crate::engine::{Backend, Engine, EngineError, Precision, TensorMut, TensorRef};
@@ -57,6 +58,11 @@ impl Past {
         let seen = LocalRb::new((span * MAX_RATE_HZ).ceil() as usize + 4);
         Self { seen, smoother: Smoother::default() }
     }
+
+    fn clear(&mut self) {
+        self.seen.clear();
+        self.smoother.reset();
+    }
 }
 
 /// Lifts with a reference checkpoint (`posewire models import --pstmo`).
@@ -66,8 +72,7 @@ pub struct ReferenceLifter {
     given: Skeleton,
     engine: Box<dyn Engine>,
     smooth: SmoothSettings,
-    followed: ArrayVec<(TrackId, Past), MAX_WINDOWS>,
-    spare: Vec<Past>,
+    followed: Followed<Past>,
     window_shape: [usize; 4],
     window: Vec<f32>,
     joints: Vec<f32>,
@@ -115,8 +120,7 @@ impl ReferenceLifter {
             given,
             engine,
             smooth: settings.smooth,
-            followed: ArrayVec::new(),
-            spare: (0..MAX_WINDOWS).map(|_| Past::new(spec)).collect(),
+            followed: Followed::new(|| Past::new(spec)),
             window_shape: [1, spec.frames, JOINTS, 2],
             window: vec![0.0; spec.frames * JOINTS * 2],
             joints: vec![0.0; JOINTS * 3],
@@ -141,16 +145,7 @@ impl Lift for ReferenceLifter {
         keypoints: &Keypoints2d,
         camera: &Intrinsics,
     ) -> Result<(), LiftError> {
-        let index = match self.followed.iter().position(|(id, _)| *id == track) {
-            Some(index) => index,
-            None => {
-                let mut past = self.spare.pop().ok_or(LiftError::TooMany(track.0))?;
-                past.seen.clear();
-                past.smoother.reset();
-                self.followed.push((track, past));
-                self.followed.len() - 1
-            }
-        };
+        let index = self.followed.enter(track, Past::clear)?;
         let own = if self.given == self.spec.input_skeleton {
             keypoints.points
         } else {
@@ -158,21 +153,13 @@ impl Lift for ReferenceLifter {
         };
         let points = own.map(|k| on_screen(k, camera));
         if points.iter().any(|p| p.confidence > 0.0) {
-            push(&mut self.followed[index].1.seen, Seen { time, points });
+            push(&mut self.followed[index].seen, Seen { time, points });
         }
         Ok(())
     }
 
     fn retain(&mut self, is_alive: &dyn Fn(TrackId) -> bool) {
-        let mut i = 0;
-        while i < self.followed.len() {
-            if is_alive(self.followed[i].0) {
-                i += 1;
-            } else {
-                let (_, past) = self.followed.swap_remove(i);
-                self.spare.push(past);
-            }
-        }
+        self.followed.retain(is_alive);
     }
 
     fn lift_all(
@@ -189,9 +176,8 @@ impl Lift for ReferenceLifter {
     }
 
     fn lift(&mut self, track: TrackId, at: Timestamp) -> Result<Option<Pose3d>, LiftError> {
-        let Some((_, past)) = self.followed.iter_mut().find(|(id, _)| *id == track) else {
-            return Ok(None);
-        };
+        let Some(person) = self.followed.position(track) else { return Ok(None) };
+        let past = &mut self.followed[person];
         let Some(target) = fill(&mut past.seen, at, &self.spec, &mut self.window) else {
             return Ok(None);
         };

@@ -1,3 +1,4 @@
+use super::super::followed::MAX_WINDOWS;
 use super::*;
 use crate::engine::{Catalog, ModelKind, tract::Tract};
 use crate::skeleton::h36m;
@@ -216,7 +217,8 @@ fn windows_of_people_who_left_are_reused() {
     lifter.retain(&|id| id.0 != 3);
     lifter.observe(TrackId(99), at(5.0), &person(500.0), &camera).unwrap();
     let mut window = vec![0.0; 27 * JOINTS * 2];
-    let (_, past) = lifter.followed.iter_mut().find(|(id, _)| id.0 == 99).unwrap();
+    let index = lifter.followed.position(TrackId(99)).unwrap();
+    let past = &mut lifter.followed[index];
     fill(&mut past.seen, at(5.0), &lifter.spec, &mut window).unwrap();
     let x = 500.0 / 640.0 * 2.0 - 1.0;
     assert!(window.iter().step_by(2).all(|v| (v - x).abs() < 1e-6), "nothing of the one before");

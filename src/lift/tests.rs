@@ -1,5 +1,6 @@
 use super::*;
 use crate::engine::spec::Normalisation;
+use crate::engine::streaming::{FEATURES, pack};
 use crate::engine::tract::Tract;
 use crate::engine::{Catalog, Engine, ModelKind};
 use crate::lift::smooth::SmoothSettings;
@@ -21,7 +22,7 @@ struct Seen {
 
 impl StreamingLifter for Recorder {
     fn slot_len(&self) -> usize {
-        POINTS + 1
+        FEATURES
     }
 
     fn encode(
@@ -31,12 +32,7 @@ impl StreamingLifter for Recorder {
         slots: &mut [f32],
     ) -> Result<(), EngineError> {
         self.seen.lock().unwrap().encoded += fresh.len();
-        for ((slot, points), fresh) in
-            slots.chunks_mut(POINTS + 1).zip(keypoints.chunks(POINTS)).zip(fresh)
-        {
-            slot[..POINTS].copy_from_slice(points);
-            slot[POINTS] = *fresh;
-        }
+        pack(keypoints, fresh, slots);
         Ok(())
     }
 
@@ -195,7 +191,7 @@ fn windows_of_people_who_left_are_reused_and_a_stranger_is_not_mixed_with_them()
         pose_of(&mut lifter, id).unwrap();
         // A new person's window repeats its only observation.
         let seen = seen.lock().unwrap();
-        let slots: Vec<_> = seen.slots.chunks_exact(POINTS + 1).collect();
+        let slots: Vec<_> = seen.slots.chunks_exact(FEATURES).collect();
         assert_eq!(slots.len(), FRAMES);
         assert_eq!(slots[0][..POINTS], slots[FRAMES - 1][..POINTS]);
         lifter.retain(|_| false);
@@ -299,7 +295,7 @@ fn golden_case(model: &ModelSpec, case: &serde_json::Value) {
         lifter.observe(TrackId(1), now, &keypoints, &camera).unwrap();
         // Every window on the way is lifted, so that the last one is all cache.
         pose_of(&mut lifter, 1);
-        let camera = lifter.followed[0].1.window.camera().copied();
+        let camera = lifter.followed[0].window.camera().copied();
         replaced += u64::from(held.is_some() && held != camera);
         held = camera;
     }
@@ -307,7 +303,7 @@ fn golden_case(model: &ModelSpec, case: &serde_json::Value) {
     let pose = pose_of(&mut lifter, 1).unwrap();
     let describes = case["describes"].as_f64().unwrap();
     assert!((pose.describes.secs_f64() - describes).abs() < 1e-5, "{pose:?}");
-    let window = &lifter.followed[0].1.window;
+    let window = &lifter.followed[0].window;
     assert!((f64::from(window.fresh()) - case["fresh"].as_f64().unwrap()).abs() < 1e-4);
     let held = held.unwrap();
     assert!((held.size - case["size"].as_f64().unwrap()).abs() < 2e-5);

@@ -2,7 +2,8 @@
 
 Written by hand instead of traced, so that the graph is known: BatchNorm folded, 1/sqrt(d_k) folded into the query weights, every
 1x1 convolution a MatMul, MOFA's strided convolution a Reshape + MatMul, `LayerNormalization` (opset 17), only the batch dynamic.
-Matrices are stored as f16 with a Cast in front (runtimes fold it at load time); biases, norms and positions stay f32.
+Matrices are stored as f16 with a Cast in front (runtimes fold it at load time); biases, norms, positions and the first layer's shares of the
+cached graphs stay f32.
 """
 
 import numpy as np
@@ -174,6 +175,8 @@ def graphs(net, f16=True, metadata=None):
     first = net.tem[0]
     a = first.n1.weight.detach().double().numpy()
     w, b = scaled_qkv(first.attn, d)
+    if f16:  # the shares are of the matrix as the whole graph stores it, or the cached answer would be another by 1e-4 m
+        w = w.astype(np.float16).astype(np.float64)
     b = b + first.n1.bias.detach().double().numpy() @ w
     wa = a[:, None] * w
 
@@ -193,7 +196,7 @@ def graphs(net, f16=True, metadata=None):
 
     g = Builder(f16)
     x = sem(g, g.node("Concat", [g.reshape("keypoints", [0, 51], "frames"), "fresh"], "features", axis=1), net)
-    u = g.node("MatMul", [centred(g, x, "sem_c"), g.matrix("tem0_qkv_w", wa)], "share")
+    u = g.node("MatMul", [centred(g, x, "sem_c"), g.const("tem0_qkv_w", wa.astype(np.float32))], "share")
     g.node("Concat", [x, u], "slot", axis=1)
     frame = finish(g, "pstmo_frame", {"keypoints": ["M", 17, 3], "fresh": ["M", 1]}, "slot", ["M", 4 * d], metadata)
 
@@ -204,7 +207,7 @@ def graphs(net, f16=True, metadata=None):
     pc = pos - pos.mean(-1, keepdims=True)
     x = g.node("Add", [g.node("Add", [x, g.const("pos", pos.astype(np.float32))], "tokens"), ctx], "tokens_ctx")
     u = g.node("Add", [u, g.const("pos_share", (pc @ wa).astype(np.float32))], "u_pos")
-    u = g.node("Add", [u, g.node("MatMul", [centred(g, ctx, "ctx_c"), g.matrix("tem0_qkv_w", wa)], "ctx_share")], "u_ctx")
+    u = g.node("Add", [u, g.node("MatMul", [centred(g, ctx, "ctx_c"), g.const("tem0_qkv_w", wa.astype(np.float32))], "ctx_share")], "u_ctx")
     xc = centred(g, x, "x_c")
     var = g.node("ReduceMean", [g.node("Mul", [xc, xc], "x_c2")], "var", axes=[-1], keepdims=1)
     eps = g.const("eps", np.array([[[first.n1.eps]]], np.float32))

@@ -5,12 +5,10 @@
 //! an operator more or less is another network, and is refused.
 
 use std::collections::HashMap;
-use std::io::Cursor;
 
 use fearless_simd::Level;
 use half::f16;
 use tract_onnx::pb;
-use tract_onnx::prelude::Framework;
 
 use super::dense::{Finish, Panels, Product};
 use super::{CONTEXT, Dense, FEATURES, JOINTS, Layer, Norm, STRIDE, Weights, centre};
@@ -127,11 +125,7 @@ impl Constants {
     }
 }
 
-pub(super) fn read(onnx: &[u8]) -> Read<Weights> {
-    let proto = tract_onnx::onnx()
-        .proto_model_for_read(&mut Cursor::new(onnx))
-        .map_err(|e| format!("not an ONNX file: {e:#}"))?;
-    let graph = proto.graph.as_ref().ok_or("not an ONNX file: it holds no graph")?;
+pub(super) fn weights(graph: &pb::GraphProto) -> Read<Weights> {
     let constants = Constants::new(graph)?;
     let (shape, position) = constants.get("pos")?;
     let &[frames, d] = &shape[..] else {

@@ -19,7 +19,9 @@ mod graph;
 mod vector;
 
 use fearless_simd::Level;
+use tract_onnx::pb::GraphProto;
 
+use super::streaming::{FEATURES, pack};
 use super::{EngineError, ModelSpec, StreamingLifter};
 use crate::skeleton::JOINTS;
 use dense::{Finish, PANEL, Panels, Product};
@@ -114,15 +116,14 @@ pub struct Pstmo {
 }
 
 impl Pstmo {
-    /// Reads a lifter's whole-window graph.
+    /// Takes the weights out of a lifter's whole-window graph.
     ///
     /// # Errors
-    /// If the file is not the one of its manifest; or says in which respect it is not a network
-    /// that this evaluator computes.
-    pub fn read(model: &ModelSpec) -> Result<Self, EngineError> {
+    /// Says in which respect it is not a network that this evaluator computes.
+    pub(super) fn of(model: &ModelSpec, graph: &GraphProto) -> Result<Self, EngineError> {
         let unknown =
             |problem| model.problem(format!("no graph of our own evaluator's: {problem}"));
-        let weights = graph::read(&model.bytes()?).map_err(unknown)?;
+        let weights = graph::weights(graph).map_err(unknown)?;
         let frames = model.lifter()?.frames;
         if weights.frames != frames {
             let problem = format!("its window has {} slots, not {frames}", weights.frames);
@@ -199,11 +200,7 @@ impl Pstmo {
         let (level, w, b) = (self.level, &self.weights, &mut self.buffers);
         let (m, d) = (fresh.len(), w.d);
         let features = &mut b.features[..m * FEATURES];
-        let rows = keypoints.chunks_exact(3 * JOINTS).zip(fresh);
-        for (row, (points, fresh)) in features.chunks_exact_mut(FEATURES).zip(rows) {
-            row[..3 * JOINTS].copy_from_slice(points);
-            row[3 * JOINTS] = *fresh;
-        }
+        pack(keypoints, fresh, features);
         let width = w.sem[0].weights.columns();
         let [x, y] = &mut b.wide;
         let (x, y) = (&mut x[..m * width], &mut y[..m * width]);
@@ -309,9 +306,6 @@ impl Pstmo {
         }
     }
 }
-
-/// A slot's inputs: x, y, confidence of each keypoint, and freshness.
-const FEATURES: usize = 3 * JOINTS + 1;
 
 fn centre(x: &[f32], out: &mut [f32]) {
     let mean = x.iter().sum::<f32>() / x.len() as f32;
