@@ -321,7 +321,7 @@ class Synth:
         xi, yi = (x * self.ss).long().clamp(0, W - 1), (y * self.ss).long().clamp(0, H - 1)
         return (zb[b, yi, xi] >> 32).to(torch.int32).view(torch.float32)
 
-    def crops(self, B, W=192, H=256, real=0.0):
+    def crops(self, B, W=192, H=256, real=0.0, nobody_share=0.07):
         """rgb [B,3,H,W] (0..1, -1 outside the picture), keypoints [B,17,3] in crop pixels with 0 absent / 1 hidden / 2 seen, and a loss
         weight per keypoint [B,17]. The first int(real*B) pictures are photographs labelled by the teacher; a few of the others show nobody where
         a person was to be expected (all keypoints absent)."""
@@ -337,7 +337,7 @@ class Synth:
         n = len(image)
         target = torch.zeros(n, dtype=torch.bool, device=dev)
         target[first] = True
-        nobody = d.chance(B, 0.07)
+        nobody = d.chance(B, nobody_share)
         nobody[:R] = False
         cam = self.camera(B)
         dist = torch.exp(d.u(B, np.log(1.3), np.log(9.0)))
