@@ -3,9 +3,12 @@
 //!
 //!     run_model MODELS_DIR MODEL_NAME --signature
 //!     run_model MODELS_DIR MODEL_NAME OUT_DIR INPUT.f32...
+//!     run_model MODELS_DIR MODEL_NAME --time RUNS
 //!
 //! Tensors are files of little-endian f32 values, row-major, batch 1, inputs in the signature's
-//! order; outputs are written as `0.f32`, `1.f32`, ... in the signature's order.
+//! order; outputs are written as `0.f32`, `1.f32`, ... in the signature's order. `--time` prints
+//! what each of RUNS runs on made-up input took, a JSON list of milliseconds
+//! (`benches/detector_onnxruntime.py`).
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -23,7 +26,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [dir, name, out, files @ ..] = args.as_slice() else {
         return Err(
-            "usage: run_model MODELS_DIR MODEL_NAME --signature|OUT_DIR [INPUT.f32...]".into()
+            "usage: run_model MODELS_DIR MODEL_NAME --signature | --time RUNS | OUT_DIR INPUT.f32..."
+                .into(),
         );
     };
     let catalog = Catalog::with_dir(Path::new(dir))?;
@@ -39,8 +43,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let mut engine = Tract.load(spec, Precision::F32, 1)?;
     let signature = engine.signature().clone();
+    let runs = if out == "--time" { files.first().ok_or("--time RUNS")?.parse()? } else { 1 };
     let mut data = Vec::new();
-    for file in files {
+    if out == "--time" {
+        let made_up = |n: usize| (0..n).map(|i| (i * 31 % 251) as f32 / 125.0 - 1.0).collect();
+        data.extend(signature.inputs.iter().map(|(_, s)| made_up(s.iter().product())));
+    }
+    for file in files.iter().filter(|_| out != "--time") {
         let bytes = std::fs::read(file)?;
         let values = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
         data.push(values.collect::<Vec<f32>>());
@@ -59,7 +68,16 @@ fn main() -> Result<(), Box<dyn Error>> {
         .zip(&mut results)
         .map(|((_, shape), data)| TensorMut { shape, data })
         .collect();
-    engine.run(&inputs, &mut outputs)?;
+    let mut took = Vec::new();
+    for _ in 0..runs {
+        let begin = std::time::Instant::now();
+        engine.run(&inputs, &mut outputs)?;
+        took.push(begin.elapsed().as_secs_f64() * 1e3);
+    }
+    if out == "--time" {
+        println!("{}", serde_json::json!(took));
+        return Ok(());
+    }
     for (i, values) in results.iter().enumerate() {
         let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         std::fs::write(Path::new(out).join(format!("{i}.f32")), bytes)?;

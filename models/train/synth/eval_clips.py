@@ -34,12 +34,13 @@ def from_keypoints(p, limit=0.25):
 def main():
     a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     a.add_argument("--models", default=MODELS)
+    a.add_argument("--keypoints", default="posewire-keypoints")
     a.add_argument("--every", type=int, default=2)
     a.add_argument("--pictures")
     a = a.parse_args()
     data = os.environ["POSEWIRE_DATA"]
     find = infer.Finder(os.path.join(a.models, "posewire-finder.toml"))
-    kps = infer.Keypoints(os.path.join(a.models, "posewire-keypoints.toml"))
+    kps = infer.Keypoints(os.path.join(a.models, a.keypoints + ".toml"))
     det, tp = teacher.RtmDet(os.path.join(data, "models")), teacher.TinyPose(os.path.join(data, "models"))
     sheet = []
     for clip in sorted(glob.glob(os.path.join(data, "clips", "*.mp4")) + glob.glob(os.path.join(data, "clips", "pose2sim", "*.mp4"))):

@@ -33,6 +33,7 @@ def draw(img, p, colour=(0, 255, 0), limit=0.2):
 def main():
     a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     a.add_argument("--models", default=MODELS)
+    a.add_argument("--keypoints", default="posewire-keypoints")
     a.add_argument("--flip", action="store_true", help="average with the mirrored crop (twice the time)")
     a.add_argument("--threshold", type=float)
     a.add_argument("--pictures")
@@ -41,7 +42,7 @@ def main():
     root = os.path.join(os.environ["POSEWIRE_DATA"], "coco_eval")
     truth = json.load(open(os.path.join(root, "person_keypoints.json")))
     find = infer.Finder(os.path.join(a.models, "posewire-finder.toml"), 2)
-    kps = infer.Keypoints(os.path.join(a.models, "posewire-keypoints.toml"), 2, a.flip)
+    kps = infer.Keypoints(os.path.join(a.models, a.keypoints + ".toml"), 2, a.flip)
     given, own, sheet, hits, wanted = [], [], [], 0, 0
     for im in truth["images"]:
         bgr = cv2.imread(os.path.join(root, "images", im["file_name"]))

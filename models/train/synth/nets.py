@@ -92,6 +92,10 @@ class Keypoints(nn.Module):
         return F.pixel_shuffle(self.head(self.neck(self.trunk(x))), 2)
 
 
+# The small keypoint network: Keypoints(**SMALL).
+SMALL = dict(stem=12, widths=(16, 32, 80, 144), depths=(1, 2, 2), neck=(40, 64))
+
+
 class Finder(nn.Module):
     """Picture [B,3,256,320] (letterboxed, top-left) -> score logits [B,1,32,40] and distances l,t,r,b to the box's sides, in strides."""
 

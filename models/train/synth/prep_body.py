@@ -375,7 +375,7 @@ def poses(path, base, count):
         out.append(quat(G[b]))
     q = np.stack(out, 1)
     assert np.isfinite(q).all()
-    return q
+    return q, sit
 
 
 def main():
@@ -405,7 +405,8 @@ def main():
     m.update(mean=mean.astype(np.float32), basis=(vt[:k] * s[:k, None] / np.sqrt(len(rest))).astype(np.float16), coef=(u[:, :k] * np.sqrt(len(rest))).astype(np.float32))
     err = np.abs((m["coef"] @ m["basis"].astype(np.float32)).reshape(rest.shape) + mean - rest)
     print("shape basis error: mean %.2f mm, max %.2f mm" % (err.mean() * 1e3, err.max() * 1e3))
-    m.update(joints=joints.astype(np.float32), poses=poses(os.path.join(a.data, "mocap", "mocap_50hz.npz.xz"), base, a.poses).astype(np.float16), bones=np.array(base.bones))
+    q, sit = poses(os.path.join(a.data, "mocap", "mocap_50hz.npz.xz"), base, a.poses)
+    m.update(joints=joints.astype(np.float32), poses=q.astype(np.float16), sit=sit, bones=np.array(base.bones))
     os.makedirs(a.out, exist_ok=True)
     f = os.path.join(a.out, "body.npz")
     np.savez_compressed(f, **m)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Write the shipped files from checkpoints: models/posewire-{finder,keypoints}.onnx and their manifests (.toml).
 
-  publish.py --finder CKPT|- --keypoints CKPT|- [--errors errors.json] [--command "..."]
+  publish.py [--finder CKPT|-] [--keypoints CKPT|-] [--small CKPT|-] [--errors errors.json] [--command "..."]
 
 `-` exports an untrained network (interface only; the manifest says so). errors.json: {"finder": {name: number}, "keypoints": {...}} goes
 into [error] as is; eval_coco.py and eval_clips.py print the numbers.
@@ -55,15 +55,15 @@ scores = "scores"
 boxes = "boxes"
 distances = "strides"
 activation = "none"
-score_threshold = 0.25
+score_threshold = {threshold}
 nms_iou = 0.5
 
 [error]
 {errors}"""
 
-KEYPOINTS = """name = "posewire-keypoints"
+KEYPOINTS = """name = "{name}"
 kind = "keypoints"
-file = "posewire-keypoints.onnx"
+file = "{name}.onnx"
 sha256 = "{sha}"
 licence = "Apache-2.0 OR MIT"
 commercial = true
@@ -92,7 +92,7 @@ stride = 4
 refine = "dark"
 sigma = {sigma}
 activation = "none"
-score_threshold = 0.4
+score_threshold = {threshold}
 
 [error]
 {errors}"""
@@ -110,21 +110,27 @@ def load(net, path):
 
 def main():
     a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    a.add_argument("--finder", required=True)
-    a.add_argument("--keypoints", required=True)
+    a.add_argument("--finder")
+    a.add_argument("--keypoints")
+    a.add_argument("--small")
+    a.add_argument("--finder-threshold", type=float, default=0.25)
+    a.add_argument("--keypoints-threshold", type=float, default=0.4)
     a.add_argument("--errors")
     a.add_argument("--command", default="see models/train/synth/README.md")
     a.add_argument("--out", default=MODELS)
     a = a.parse_args()
     errors = json.load(open(a.errors)) if a.errors else {}
-    for kind, net, ckpt, text in (("finder", nets.Finder(), a.finder, FINDER), ("keypoints", nets.Keypoints(), a.keypoints, KEYPOINTS)):
+    for kind, net, ckpt, text, threshold in (("finder", nets.Finder(), a.finder, FINDER, a.finder_threshold), ("keypoints", nets.Keypoints(), a.keypoints, KEYPOINTS, a.keypoints_threshold),
+                                             ("keypoints-small", nets.Keypoints(**nets.SMALL), a.small, KEYPOINTS, a.keypoints_threshold)):
+        if not ckpt:
+            continue
         name = f"posewire-{kind}"
         onnx = os.path.join(a.out, name + ".onnx")
         nets.export(load(net, ckpt), onnx, half=True)
         sha = hashlib.sha256(open(onnx, "rb").read()).hexdigest()
         lines = "".join(f"{k} = {json.dumps(v)}\n" for k, v in errors.get(kind, {}).items()) or "# not measured\n"
         open(os.path.join(a.out, name + ".toml"), "w").write(text.format(
-            sha=sha, data=DATA if ckpt != "-" else "none: untrained", date=datetime.date.today().isoformat(), command=a.command,
+            name=name, threshold=threshold, sha=sha, data=DATA if ckpt != "-" else "none: untrained", date=datetime.date.today().isoformat(), command=a.command,
             state="trained" if ckpt != "-" else "random", mean=MEAN, std=STD, sigma=nets.SIGMA, errors=lines))
         print(name, os.path.getsize(onnx), sha)
 

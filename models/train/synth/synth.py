@@ -8,6 +8,7 @@ import torch
 
 import layout as L
 import looks
+import structures
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 IM = {n: k for k, n in enumerate(L.IMAGE)}
@@ -108,9 +109,11 @@ class Synth:
         rest = (t(z["coef"]) @ basis + t(z["mean"]).reshape(1, -1)).view(len(z["coef"]), -1, 3)
         self.rest = self.dress(rest, z, t).contiguous()
         self.joints, self.poses = t(z["joints"]), t(z["poses"]).float().contiguous()
+        self.sitting = torch.nonzero(t(z["sit"]))[:, 0]
         self.body = t(z["bounds"][::7]).long()  # enough to bound a person
         unit, tri = prop_meshes()
         self.unit, self.ptri = t(unit), t(tri)
+        self.things = [t(a) for a in structures.templates(1024)]
         self.load_pictures(os.path.join(folder, "pictures.npz"))
         self.load_textures(os.path.join(folder, "textures.npz"))
 
@@ -267,14 +270,61 @@ class Synth:
         pos[drop] = -1.0
         return pos, kind, looks.prop_materials(d, n, 0 if self.tex is None else len(self.tex)).contiguous(), image
 
+    def poses_for(self, n, share):
+        """Random poses, of which about `share` (besides those drawn by chance) sit, and which do."""
+        d = self.d
+        pose = d.index(n, len(self.poses))
+        pose = torch.where(d.chance(n, share), self.sitting[d.index(n, len(self.sitting))], pose)
+        return pose, torch.isin(pose, self.sitting)
+
+    def structures(self, cam, at, on, landmarks=None, sits=None):
+        """One thing of structures.py for each picture that is `on` (and a seat under who sits): draw()'s tuple of PARTS props a picture.
+        at: [B,3] where the middle of a standing person would be, camera space; landmarks [B,17,3] of the person who `sits` [B]."""
+        d, dev, B, N = self.d, self.device, len(cam), structures.PARTS
+        kind, place, paint, height, seat = self.things
+        half = len(kind) // 2
+        pick = torch.where(d.chance(B, 0.85), d.index(B, half), half + d.index(B, half))
+        R = rot("y", d.u(B, -3.14, 3.14)) @ rot("z", torch.where(d.chance(B, 0.2), d.n(B, 0, 0.5), d.n(B, 0, 0.03)))
+        R = cam @ R
+        scale = torch.exp(d.n((B, 3), 0, 0.18))
+        up = cam[:, :, 1]
+        # Feet on the ground that a person would stand on.
+        mid = at + up * (height[pick] * scale[:, 1] / 2 - 1.0)[:, None]
+        if sits is not None:
+            hips = landmarks[:, 11:13].mean(1)
+            x = landmarks[:, 11] - landmarks[:, 12]
+            x = torch.nn.functional.normalize(x - (x * up).sum(1, keepdim=True) * up, dim=1)
+            z = torch.linalg.cross(x, up)
+            under = half + d.index(B, half)
+            pick, scale = torch.where(sits, under, pick), torch.where(sits[:, None], torch.ones_like(scale), scale)
+            R = torch.where(sits[:, None, None], torch.stack([x, up, z], 2), R)
+            mid = torch.where(sits[:, None], hips - up * (0.11 + seat[pick].nan_to_num())[:, None] + z * d.n((B, 1), 0.08, 0.05), mid)
+            on = on | sits
+        A = R[:, None] @ (place[pick] * scale[:, None, :, None])  # [B,N,3,4]
+        pos = self.unit[kind[pick]] @ A[..., :3].transpose(2, 3) + (A[..., 3] + mid[:, None])[:, :, None]
+        used = place[pick].abs().sum((2, 3)) > 0
+        pos = torch.where((used & on[:, None])[..., None, None], pos, -1.0)
+        mats = looks.prop_materials(d, B * 3, 0 if self.tex is None else len(self.tex)).view(B, 3, -1)
+        # Mostly poles of one plain colour.
+        plain = d.chance(B, 0.5)
+        mats[:, 0, 6] = torch.where(plain, torch.zeros_like(mats[:, 0, 6]), mats[:, 0, 6])
+        mat = torch.gather(mats, 1, paint[pick][..., None].expand(-1, -1, mats.shape[2]))
+        return pos.flatten(0, 1), kind[pick].flatten(), mat.flatten(0, 1), torch.arange(B, device=dev).repeat_interleave(N)
+
+    def together(self, B, *props):
+        """Several draw() tuples as one, sorted by picture."""
+        join = lambda k: torch.cat([p[k].view(B, -1, *p[k].shape[1:]) for p in props], 1).flatten(0, 1).contiguous()
+        return tuple(join(k) for k in range(4))
+
     def depth_at(self, zb, b, x, y):
         H, W = zb.shape[1:]
         xi, yi = (x * self.ss).long().clamp(0, W - 1), (y * self.ss).long().clamp(0, H - 1)
         return (zb[b, yi, xi] >> 32).to(torch.int32).view(torch.float32)
 
-    def crops(self, B, W=192, H=256, real=0.0):
+    def crops(self, B, W=192, H=256, real=0.0, nobody_share=0.07):
         """rgb [B,3,H,W] (0..1, -1 outside the picture), keypoints [B,17,3] in crop pixels with 0 absent / 1 hidden / 2 seen, and a loss
-        weight per keypoint [B,17]. The first int(real*B) pictures are photographs labelled by the teacher."""
+        weight per keypoint [B,17]. The first int(real*B) pictures are photographs labelled by the teacher; a few of the others show nobody where
+        a person was to be expected (all keypoints absent)."""
         d, dev = self.d, self.device
         R = int(real * B) if self.crop_px is not None else 0
         textures = 0 if self.tex is None else len(self.tex)
@@ -287,17 +337,22 @@ class Synth:
         n = len(image)
         target = torch.zeros(n, dtype=torch.bool, device=dev)
         target[first] = True
+        nobody = d.chance(B, nobody_share)
+        nobody[:R] = False
         cam = self.camera(B)
         dist = torch.exp(d.u(B, np.log(1.3), np.log(9.0)))
         place = torch.zeros(n, 3, device=dev)
         place[:, 2] = dist[image]
         near = d.n((n, 3), 0, 1) * torch.tensor([0.75, 0.12, 0.5], device=dev)
         near[:, 0] += 0.25 * torch.sign(near[:, 0])
+        # Whoever else is about where nobody is expected stands at the side.
+        near[:, 0] = torch.where(nobody[image], 0.75 * torch.sign(near[:, 0]) + 0.4 * near[:, 0], near[:, 0])
         place = torch.where(target[:, None], place, place + near)
         place[:, 2] = place[:, 2].clamp(min=0.8)
+        place[nobody[image] & ~target & d.chance(n, 0.6), 2] = -5
         place[:R, 2] = -5
         person = looks.people(d, n, textures, (self.suits, self.shoes, self.wigs, self.skins))
-        shape, pose = d.index(n, len(self.rest)), d.index(n, len(self.poses))
+        shape, (pose, sits) = d.index(n, len(self.rest)), self.poses_for(n, 0.12)
         pos, nrm = self.skin(person, shape, pose, self.roots(cam[image], place))
         # The target's bounds in normalised image coordinates.
         tb = pos[first][:, self.body]
@@ -327,11 +382,20 @@ class Synth:
         rows[:, IM["fx1"]], rows[:, IM["fy1"]] = (f1[:, 0] - o[:, 0]) / ext[:, 0], (f1[:, 1] - o[:, 1]) / ext[:, 1]
         lm = pos[first][:, -17:]
         centre = lm[:, 5:13].mean(1)
+        pos[first[nobody], :, 2] = -5.0  # the frame is that of somebody who has gone
         if R:
             self.paste(rows, proj, R, W, H)
             centre[:R] = torch.tensor([0.0, 0.0, 2.5], device=dev)
             lm = torch.cat([d.n((R, 17, 3), 0, 0.4) + centre[:R, None], lm[R:]])
-        props = self.props(B, 9, cam, centre, lm[:, 9:11], dist)
+        aside = d.n((B, 3), 0, 1) * torch.tensor([0.7, 0.1, 0.7], device=dev) + torch.tensor([0.0, 0.0, 0.7], device=dev)
+        at = centre + torch.where(nobody[:, None], d.n((B, 3), 0, 0.12), aside)
+        at[:, 2] = torch.maximum(at[:, 2], centre[:, 2] * 0.7)
+        seated = sits[first] & d.chance(B, 0.6) & ~nobody
+        seated[:R] = False
+        thing = d.chance(B, 0.3) | (nobody & d.chance(B, 0.75))
+        thing[:R] = False  # on photographs it would hide what the teacher saw
+        props = self.together(B, self.props(B, 9, cam, centre, lm[:, 9:11], dist), self.structures(cam, at, thing, lm, seated))
+        lm = torch.where(nobody[:, None, None], torch.tensor(-5.0, device=dev), lm)
         rgb, zb, _, count = self.draw(B, W, H, person, pos, nrm, image, props, proj, rows, self.crop_px)
         kp = torch.zeros(B, 17, 3, device=dev)
         zc = lm[..., 2].clamp(min=0.05)
@@ -352,7 +416,7 @@ class Synth:
         # Nobody can label a person who is hardly there.
         lost = ((kp[..., 2] == 2).sum(1) < 3) | (count[first] < 150)
         lost[:R] = False
-        weight[lost] = 0
+        weight[lost & ~nobody] = 0
         return rgb, kp, weight
 
     def paste(self, rows, proj, R, W, H):
@@ -396,7 +460,7 @@ class Synth:
         d, dev = self.d, self.device
         R = int(real * B) if self.photo_px is not None else 0
         textures = 0 if self.tex is None else len(self.tex)
-        per = d.pick(B, [0.0, 0.40, 0.24, 0.16, 0.10, 0.06, 0.04])
+        per = d.pick(B, [0.0, 0.38, 0.23, 0.15, 0.10, 0.07, 0.04, 0.03])
         empty = d.chance(B, 0.1)
         empty[:R] = True
         per[:R] = 1
@@ -406,9 +470,10 @@ class Synth:
         # Letterboxed frames: 16:9, 4:3, square, portrait.
         shape = torch.tensor([[1, 0.703], [1, 0.9375], [1, 1], [0.8, 1], [0.6, 1], [0.45, 1]], device=dev)[d.pick(B, [0.3, 0.35, 0.1, 0.1, 0.08, 0.07])]
         focal = torch.exp(d.u(B, np.log(0.6), np.log(2.2))) * 256
-        h = torch.exp(d.u(n, np.log(22), np.log(700)))
-        # People of one picture often have like sizes.
-        like = d.chance(B, 0.45)
+        h = torch.exp(d.u(n, np.log(28), np.log(800)))
+        # People of one picture often have like sizes; those who belong together stand close and hide each other.
+        crowd = d.chance(B, 0.3)
+        like = crowd | d.chance(B, 0.3)
         base = h[first]
         h = torch.where(like[image], base[image] * torch.exp(d.n(n, 0, 0.2)), h)
         z = (focal[image] * 1.6 / h).clamp(min=0.7)
@@ -418,11 +483,21 @@ class Synth:
         # People larger than the frame mostly show their upper half.
         tall = (h > 0.9 * fh) & d.chance(n, 0.7)
         v = torch.where(tall, d.u(n, 0.03, 0.5) * fh + 0.45 * h, v)
+        slot = torch.arange(n, device=dev) - first[image]
+        beside = u[first][image] + torch.where(d.chance(n, 0.5), 1.0, -1.0) * base[image] * (0.1 + d.u(n, 0.05, 0.3) * slot.float().sqrt())
+        joins = crowd[image] & (slot > 0)
+        u, v = torch.where(joins, beside, u), torch.where(joins, v[first][image] + d.n(n, 0, 0.06) * base[image], v)
+        # The border cuts many: at the sides, and below the chest, the hips or the knees.
+        side = d.chance(n, 0.12)
+        u = torch.where(side, torch.where(d.chance(n, 0.5), fw, torch.zeros_like(fw)) + d.n(n, 0, 0.12) * h, u)
+        low = d.chance(n, 0.18) & (h > 0.3 * fh)
+        v = torch.where(low, fh + h * (0.5 - torch.minimum(d.u(n, 0.2, 0.9), 0.97 * fh / h)), v)
         place[:, 0], place[:, 1], place[:, 2] = (u - fw / 2) / focal[image] * z, (v - fh / 2) / focal[image] * z, z
         gone = empty[image]
         place[gone, 2] = -5
         person = looks.people(d, n, textures, (self.suits, self.shoes, self.wigs, self.skins))
-        pos, nrm = self.skin(person, d.index(n, len(self.rest)), d.index(n, len(self.poses)), self.roots(cam[image], place))
+        pose, sits = self.poses_for(n, 0.2)
+        pos, nrm = self.skin(person, d.index(n, len(self.rest)), pose, self.roots(cam[image], place))
         proj = torch.stack([focal, shape[:, 0] * W / 2, focal, shape[:, 1] * H / 2], 1)
         rows = looks.images(d, B, textures, self.real_scenes)
         rows[:, IM["fx1"]], rows[:, IM["fy1"]] = shape[:, 0], shape[:, 1]
@@ -442,11 +517,19 @@ class Synth:
         at = torch.cat([px, zz[:, None]], 1)
         mid = props[0].mean(1)
         props[0] = torch.where((move & (mid[:, 2] > 0))[:, None, None], props[0] - mid[:, None] + at[:, None], props[0]).contiguous()
+        # A seat under the first person or a thing near by, and another thing anywhere: what finders take for people.
+        lm = pos[first][:, -17:]
+        near = centre + d.n((B, 3), 0, 1) * torch.tensor([0.9, 0.1, 0.7], device=dev) + torch.tensor([0.0, 0.0, 0.5], device=dev)
+        near[:, 2] = torch.maximum(near[:, 2], centre[:, 2] * 0.6)
+        zz = torch.exp(d.u(B, np.log(1.6), np.log(10.0)))
+        away = torch.cat([d.u((B, 2), -0.5, 0.5) * shape * torch.tensor([W, H], device=dev) / focal[:, None] * zz[:, None], zz[:, None]], 1)
+        seat = sits[first] & d.chance(B, 0.7) & ~off
+        things = self.structures(cam, near, d.chance(B, 0.35), lm, seat), self.structures(cam, away, d.chance(B, 0.35) | (empty & d.chance(B, 0.6)))
+        props = list(self.together(B, props, *things))
         props[0][(props[3] < R)] = -1
         rgb, zb, box, count = self.draw(B, W, H, person, pos, nrm, image, tuple(props), proj, rows, self.photo_px)
         N = 12
         boxes, state = torch.zeros(B, N, 4, device=dev), torch.zeros(B, N, device=dev)
-        slot = torch.arange(n, device=dev) - first[image]
         boxes[image, slot] = box.float()
         # Visible part against the whole projected person.
         tb = pos[:, self.body]

@@ -3,14 +3,17 @@
 
   train.py keypoints|finder --data FOLDER --out FOLDER --seconds 300 [--resume CKPT] [--real 0.2] [--batch 512] [--device cuda:0]
 
-Stops by itself after --seconds; the learning rate follows a cosine over that time. Writes OUT/<net>.pt (EMA weights, f16), OUT/<net>.log and OUT/<net>_grid.png (the augmented input with its labels).
+Stops by itself --seconds after the process started; the learning rate follows a cosine over that time. Writes OUT/<net>.pt (EMA weights, f16), OUT/<net>.log and OUT/<net>_grid.png (the augmented
+input with its labels). `keypoints` trains the small network (nets.SMALL -> OUT/keypoints-small.pt) on the same pictures, and on the large one's heatmaps, unless --no-small.
 """
+import time
+
+T0 = time.time()
 import argparse
 import copy
 import json
 import math
 import os
-import time
 
 import numpy as np
 import torch
@@ -46,6 +49,12 @@ def keypoint_loss(out, kp, weight, ce=0.0):
         c = -(q * F.log_softmax(out.flatten(2) * 10, 2)).sum(2)
         loss = loss + ce * (c * w).sum() / w.sum().clamp(min=1)
     return loss
+
+
+def distil_loss(out, teacher):
+    """Squared error against another network's heatmaps, blobs weighed up as in keypoint_loss."""
+    t = teacher.clamp(0, 1)
+    return ((out - t) ** 2 * (1 + 8 * t)).mean() * 100
 
 
 def finder_loss(score, box, boxes, state):
@@ -171,13 +180,48 @@ def draw_box(boxes, state):
     return f
 
 
+class Pupil:
+    """A network with its optimiser and the moving average of its weights."""
+
+    def __init__(self, net, name, a, dev):
+        self.name, self.steps, self.run = name, 0, None
+        if a.resume and os.path.exists(name + ".pt"):
+            state = torch.load(name + ".pt", map_location=dev, weights_only=True)["ema"]
+            net.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
+        self.net = net.to(dev).to(memory_format=torch.channels_last)
+        self.ema = copy.deepcopy(self.net)
+        floats = [k for k, v in self.net.state_dict().items() if v.is_floating_point()]
+        self.slow, self.fast = [self.ema.state_dict()[k] for k in floats], [self.net.state_dict()[k] for k in floats]
+        on, off = [p for p in self.net.parameters() if p.ndim > 1], [p for p in self.net.parameters() if p.ndim <= 1]
+        self.opt = torch.optim.AdamW([{"params": on, "weight_decay": 0.02}, {"params": off, "weight_decay": 0.0}], lr=a.lr, fused=dev.type == "cuda")
+
+    def step(self, loss, lr):
+        for g in self.opt.param_groups:
+            g["lr"] = lr
+        self.opt.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.net.parameters(), 2.0)
+        self.opt.step()
+        with torch.no_grad():
+            torch._foreach_lerp_(self.slow, self.fast, 1 - min(0.999, 1 - 1 / (self.steps / 4 + 2)))
+            now = loss.detach()
+            self.run = now if self.run is None else self.run + 0.02 * (now - self.run)
+        self.steps += 1
+
+    def save(self, args):
+        sd = {k: v.half() if v.is_floating_point() else v for k, v in self.ema.state_dict().items()}
+        torch.save({"ema": sd, "step": self.steps, "args": args}, self.name + ".tmp")
+        os.replace(self.name + ".tmp", self.name + ".pt")  # whole at any moment: somebody may carry it off
+
+
 def main():
     a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     a.add_argument("net", choices=["keypoints", "finder"])
     a.add_argument("--data", required=True)
     a.add_argument("--out", required=True)
     a.add_argument("--seconds", type=float, default=300)
-    a.add_argument("--resume")
+    a.add_argument("--resume", action="store_true", help="start from the weights in --out, if there are any")
+    a.add_argument("--no-small", action="store_true")
     a.add_argument("--real", type=float, default=0.2)
     a.add_argument("--render", type=int, default=512, help="pictures rendered at once")
     a.add_argument("--batch", type=int, default=256, help="pictures per optimiser step; must divide --render")
@@ -198,7 +242,7 @@ def main():
         print(a.net, *t, flush=True)
         print(*t, file=log, flush=True)
 
-    t0 = time.time() - a.elapsed
+    t0 = T0 - a.elapsed
     a.seconds += a.elapsed
     dev = torch.device(a.device)
     cuda = dev.type == "cuda"
@@ -209,17 +253,9 @@ def main():
     torch.manual_seed(a.seed)
     s = Synth(a.data, a.device, seed=1000 + a.seed, work=f"/tmp/posewire_render_{a.net}{a.tag}")
     say("renderer ready", round(time.time() - t0, 1), "s; args", json.dumps(vars(a)))
-    net = (nets.Keypoints if a.net == "keypoints" else nets.Finder)().to(dev)
-    if a.resume:
-        state = torch.load(a.resume, map_location=dev, weights_only=True)["ema"]
-        net.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
-    net = net.to(memory_format=torch.channels_last)
-    ema = copy.deepcopy(net)
-    floats = [k for k, v in net.state_dict().items() if v.is_floating_point()]
-    ema_state, net_state = [ema.state_dict()[k] for k in floats], [net.state_dict()[k] for k in floats]
-    decay_on = [p for n_, p in net.named_parameters() if p.ndim > 1]
-    decay_off = [p for n_, p in net.named_parameters() if p.ndim <= 1]
-    opt = torch.optim.AdamW([{"params": decay_on, "weight_decay": 0.02}, {"params": decay_off, "weight_decay": 0.0}], lr=a.lr, fused=cuda)
+    pupils = [Pupil(nets.Keypoints() if a.net == "keypoints" else nets.Finder(), name, a, dev)]
+    if a.net == "keypoints" and not a.no_small:
+        pupils.append(Pupil(nets.Keypoints(**nets.SMALL), name + "-small", a, dev))
     # A fixed synthetic validation set, and the held-out photographs.
     nval = 256 if cuda else 8  # a fixed set, drawn before training
     d = s.d
@@ -232,11 +268,6 @@ def main():
             x, b, st = s.scenes(nval // 2)
             val = (augment(d, s.camera_lib, x, holes=0.0), b, st)
 
-    def save(final=False):
-        sd = {k: v.half() if v.is_floating_point() else v for k, v in ema.state_dict().items()}
-        torch.save({"ema": sd, "step": step, "args": vars(a)}, name + ".tmp")
-        os.replace(name + ".tmp", name + ".pt")  # whole at any moment: somebody may carry it off
-
     def lr_at(f):
         return a.lr * min(1, (step + 1) / 200) * (0.5 + 0.5 * math.cos(math.pi * min(f, 1))) + 1e-6
 
@@ -245,7 +276,21 @@ def main():
             torch.cuda.synchronize()
         return time.time()
 
-    step, seen, cycles, run = 0, 0, 0, 0.0
+    def report():
+        for p in pupils:
+            if p.run is None or not math.isfinite(float(p.run)) or not all(bool(torch.isfinite(t).all()) for t in p.slow):
+                raise SystemExit(f"{p.name}: the loss is no number at step {step}; the last checkpoint stays")
+            p.ema.eval()
+            with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, benchmark=False):
+                if a.net == "keypoints":
+                    msg = f"(median, mean, <5%) synthetic {keypoint_error(p.ema, *val)}" + (f" photos {keypoint_error(p.ema, *real)}" if real else "")
+                else:
+                    l, lb = finder_loss(*p.ema(normal(val[0])), val[1], val[2])
+                    msg = f"val loss {float(l):.3f} box {float(lb):.3f}"
+            say(f"{os.path.basename(p.name)} step {step} t {time.time() - t0:.0f} lr {p.opt.param_groups[0]['lr']:.1e} loss {float(p.run):.4f} pictures/s {seen / (time.time() - begin):.0f} {msg}")
+            p.save(vars(a))
+
+    step, seen, cycles = 0, 0, 0
     begin = shown = time.time()
     spent = [0.0, 0.0, 0.0]  # render, augment, train; measured (with synchronisation) in cycles 5 to 14 only
     while step < a.steps and time.time() - t0 < a.seconds:
@@ -270,21 +315,21 @@ def main():
             ta = clock() if timed else 0.0
             for i in range(0, a.render, a.batch):
                 now = slice(i, i + a.batch)
-                lr = lr_at((time.time() - t0) / a.seconds)
-                for gq in opt.param_groups:
-                    gq["lr"] = lr
-                net.train()
-                with torch.autocast(dev.type, torch.bfloat16, enabled=cuda):
-                    out = net(normal(x[now]))
-                part = [t[now] for t in use_labels]
-                loss = keypoint_loss(out.float(), *part, ce=a.ce) if a.net == "keypoints" else finder_loss(*out, *part)[0]
-                opt.zero_grad(set_to_none=True)
-                loss.backward()
-                torch.nn.utils.clip_grad_norm_(net.parameters(), 2.0)
-                opt.step()
-                with torch.no_grad():
-                    torch._foreach_lerp_(ema_state, net_state, 1 - min(0.999, 1 - 1 / (step / 4 + 2)))
-                    run = loss.detach() if step == 0 else run + 0.02 * (loss.detach() - run)
+                f = (time.time() - t0) / a.seconds
+                lr, xs, part, known = lr_at(f), normal(x[now]), [t[now] for t in use_labels], None
+                for p in pupils:
+                    p.net.train()
+                    with torch.autocast(dev.type, torch.bfloat16, enabled=cuda):
+                        out = p.net(xs)
+                    if a.net == "finder":
+                        loss = finder_loss(*out, *part)[0]
+                    else:
+                        out = out.float()
+                        loss = keypoint_loss(out, *part, ce=a.ce)
+                        if known is not None:
+                            loss = loss + min(1.0, f / 0.15) * distil_loss(out, known)
+                        known = out.detach()
+                    p.step(loss, lr)
                 step += 1
                 seen += a.batch
             if timed:
@@ -294,17 +339,8 @@ def main():
             say("per cycle of %d pictures, %d uses, %d steps: render %.1f ms, augment %.1f ms, train %.1f ms" % (a.render, a.repeat, a.repeat * a.render // a.batch, *[t * 100 for t in spent]))
         if time.time() - shown > 20 or cycles == 30:
             shown = time.time()
-            ema.eval()
-            with torch.backends.cudnn.flags(enabled=True, benchmark=False):
-                if a.net == "keypoints":
-                    msg = f"(median, mean, <5%) synthetic {keypoint_error(ema, *val)}" + (f" photos {keypoint_error(ema, *real)}" if real else "")
-                else:
-                    with torch.no_grad():
-                        l, lb = finder_loss(*ema(normal(val[0])), val[1], val[2])
-                    msg = f"val loss {float(l):.3f} box {float(lb):.3f}"
-            say(f"step {step} t {time.time() - t0:.0f} lr {opt.param_groups[0]['lr']:.1e} loss {float(run):.4f} pictures/s {seen / (time.time() - begin):.0f} {msg}")
-            save()
-    save()
+            report()
+    report()
     say("done", step, "steps", seen, "pictures", round(time.time() - t0, 1), "s")
 
 
