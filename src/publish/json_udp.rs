@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 use serde::Serialize;
-use serde_json::ser::{Formatter, Serializer};
+use serde_json::ser::{CompactFormatter, Formatter, Serializer};
 
 use super::numbering::Numbering;
 use super::query::udp_target;
@@ -17,20 +17,32 @@ use crate::wire::{Header, Message, PoseMessage, PoseOptions, State, StatusMessag
 /// Room for one person with keypoints, in decimals.
 const BUFFER: usize = 8 << 10;
 
-/// Writes metres and pixels with so many decimals, and what is smaller than a hundredth
-/// (variances) with one more. The shortest decimals that give the same f32 again, which serde_json
+/// How many decimals numbers have: metres, pixels and the like; what is smaller than a hundredth
+/// (variances) has one more. The shortest decimals that give the same f32 again, which serde_json
 /// writes, would make one person too long for a datagram of Ethernet.
 #[derive(Clone, Copy)]
-struct Decimals(usize);
+struct Decimals {
+    lengths: usize,
+    /// Of confidences; `None`: as they are.
+    shares: Option<usize>,
+}
 
 impl Decimals {
-    /// A tenth of a millimetre.
-    const MOST: Self = Self(4);
+    /// From the finest to what is short enough for anything. Nearly everybody fits with the first,
+    /// to a tenth of a millimetre, and every person of this world with the third.
+    const LEVELS: [Self; 6] = [
+        Self { lengths: 4, shares: None },
+        Self { lengths: 3, shares: None },
+        Self { lengths: 3, shares: Some(1) },
+        Self { lengths: 2, shares: Some(1) },
+        Self { lengths: 1, shares: Some(1) },
+        Self { lengths: 0, shares: Some(1) },
+    ];
 }
 
 impl Formatter for Decimals {
     fn write_f32<W: Write + ?Sized>(&mut self, writer: &mut W, value: f32) -> io::Result<()> {
-        let decimals = self.0;
+        let decimals = self.lengths;
         match value.abs() {
             0.0 => writer.write_all(b"0.0"),
             // No length of a person's: as short as it can be.
@@ -40,20 +52,26 @@ impl Formatter for Decimals {
             _ => write!(writer, "{value:.0$}", decimals + 1),
         }
     }
+
+    fn write_f64<W: Write + ?Sized>(&mut self, writer: &mut W, value: f64) -> io::Result<()> {
+        match self.shares {
+            Some(decimals) => write!(writer, "{value:.decimals$}"),
+            None => CompactFormatter.write_f64(writer, value),
+        }
+    }
 }
 
-/// Writes a line that is at most `limit` bytes long, with as many decimals as fit.
+/// Writes a line of at most `limit` bytes, with as many decimals as fit.
 fn write_line(line: Line<'_>, limit: usize, into: &mut Vec<u8>) -> serde_json::Result<()> {
-    let mut decimals = Decimals::MOST;
-    loop {
+    for decimals in Decimals::LEVELS {
         into.clear();
         BriefLine(line).serialize(&mut Serializer::with_formatter(&mut *into, decimals))?;
         into.push(b'\n');
-        if into.len() <= limit || decimals.0 == 0 {
-            return Ok(());
+        if into.len() <= limit {
+            break;
         }
-        decimals.0 -= 1;
     }
+    Ok(())
 }
 
 /// Writes a message as a line of at most `limit` bytes: a status that is too long for it with fewer
@@ -66,9 +84,9 @@ fn write_short(
 ) -> serde_json::Result<()> {
     loop {
         write_line(Line { header, message }, limit, into)?;
-        match message {
-            Message::Status(status) if into.len() > limit && shorten(status) => {}
-            _ => return Ok(()),
+        let Message::Status(status) = message else { return Ok(()) };
+        if into.len() <= limit || !shorten(status) {
+            return Ok(());
         }
     }
 }

@@ -97,7 +97,9 @@ struct Account {
     failed: u64,
     /// Nothing was wrong but that nobody listened.
     only_unheard: bool,
-    /// Of troubles that come by turns, too, the log hears only now and then.
+    /// The log has not heard yet what is wrong now: of troubles that come by turns it hears only
+    /// now and then.
+    news: bool,
     limit: RateLimit,
 }
 
@@ -105,6 +107,7 @@ impl Account {
     fn sent(&mut self, shared: &Shared, publisher: &dyn Publisher) {
         self.sent += 1;
         if let Some(fault) = shared.target_works(self.index) {
+            self.news = false;
             let (who, n) = (publisher.describe(), fault.count);
             log::info!("publisher {who}: all is well again, after {n} failures ({})", fault.name);
         }
@@ -115,8 +118,9 @@ impl Account {
         self.only_unheard = unheard && (self.only_unheard || self.failed == 0);
         self.failed += 1;
         add(&shared.stats.counters.publish_failed, 1);
-        if shared.target_failed(self.index, error) && self.limit.pass(shared.clock.now()).is_some()
-        {
+        self.news |= shared.target_failed(self.index, error);
+        if self.news && self.limit.pass(shared.clock.now()).is_some() {
+            self.news = false;
             if unheard {
                 let who = publisher.describe();
                 log::info!(
