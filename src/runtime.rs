@@ -5,12 +5,14 @@
 //!    ▲────────── Lease (the buffer goes home) ────────────────┘
 //! ```
 //!
-//! The recorder has a thread and a way of its own: `record`.
+//! The recorder has a thread and a way of its own: `record`. What a publisher's thread does is in
+//! `publish`.
 //!
 //! The calling thread supervises: it hears of endings and faults through one channel and calls
 //! the watcher. Shutdown flows with the data: capture stops and closes the mailbox, perception
 //! drains it and closes the rings, publishers finish and end.
 
+mod publish;
 mod record;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -27,7 +29,7 @@ use crate::frame::Frame;
 use crate::handoff::{Latest, Put, Request, Ring, Stop, Taken};
 use crate::pipeline::Pipeline;
 use crate::pose::PoseFrame;
-use crate::publish::{PublishError, Publisher};
+use crate::publish::Publisher;
 use crate::record::Recorder;
 use crate::stats::{Counts, Stats, add};
 use crate::thermal::Thermometer;
@@ -44,9 +46,6 @@ const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_se
 const SILENCE: Duration = Duration::from_secs(2);
 /// What publishers have to finish in once everything else has stopped.
 const GRACE: Duration = Duration::from_secs(5);
-
-/// A target that failed is called well again after so long without a failure.
-const HEALED_AFTER: Duration = Duration::from_secs(5);
 
 /// How often every publisher is told how the sender is, whether there are poses or not: so that a
 /// listener can tell an empty room from a dead sensor.
@@ -114,9 +113,6 @@ impl RunError {
     }
 }
 
-/// What is wrong with a target, if anything, and when it was last seen.
-type Trouble = Option<(FaultRecord, Timestamp)>;
-
 /// What all threads of a run share.
 #[derive(Clone)]
 struct Shared {
@@ -129,7 +125,7 @@ struct Shared {
     /// What is wrong with the source, if anything; `None` before it was opened first.
     source: Arc<Mutex<Option<Result<(), FaultRecord>>>>,
     /// How each target is.
-    targets: Arc<[Mutex<Trouble>]>,
+    targets: Arc<[Mutex<publish::Trouble>]>,
     /// Counts the changes of `source` and `targets`: targets are told of one at once.
     changes: Arc<AtomicU64>,
     begun: Timestamp,
@@ -191,7 +187,7 @@ pub fn run(
     };
     let mut started = Ok(());
     for (index, publisher) in job.publishers.into_iter().enumerate() {
-        let body = move |s: &Shared| publish(s, index, publisher);
+        let body = move |s: &Shared| publish::publish(s, index, publisher);
         started = started.and(spawn(format!("{PUBLISH}{index}"), Box::new(body)));
     }
     let mut intake = None;
@@ -257,38 +253,6 @@ impl Shared {
         }
         *source = Some(how);
         self.changes.fetch_add(1, Ordering::Release);
-    }
-
-    /// Notes that a target failed once more.
-    fn target_failed(&self, index: usize, error: &PublishError) {
-        let Some(target) = self.targets.get(index) else { return };
-        let now = self.clock.now();
-        let mut target = target.lock().unwrap_or_else(PoisonError::into_inner);
-        match target.as_mut() {
-            Some((fault, last)) if fault.name.as_str() == error.name() => {
-                fault.count = fault.count.saturating_add(1);
-                *last = now;
-            }
-            _ => {
-                let words = Chain(error).to_string();
-                let mut fault = FaultRecord::new(error.severity(), error.name(), &words);
-                fault.since_us = now.micros();
-                *target = Some((fault, now));
-                self.changes.fetch_add(1, Ordering::Release);
-            }
-        }
-    }
-
-    /// Notes that a target took something: after a while without failures it is well again.
-    fn target_works(&self, index: usize) {
-        let Some(target) = self.targets.get(index) else { return };
-        let mut target = target.lock().unwrap_or_else(PoisonError::into_inner);
-        let healed = |(_, last): &mut (FaultRecord, Timestamp)| {
-            self.clock.now().since(*last) >= HEALED_AFTER
-        };
-        if target.take_if(healed).is_some() {
-            self.changes.fetch_add(1, Ordering::Release);
-        }
     }
 
     /// Notes how the recorder is.
@@ -543,74 +507,6 @@ fn perceive(shared: &Shared, mut pipeline: Pipeline, mut intake: Option<record::
             intake.offer(shared, &frame, &poses);
         }
     }
-}
-
-/// A publisher's thread: what its ring holds, out.
-fn publish(shared: &Shared, index: usize, mut publisher: Box<dyn Publisher>) {
-    let Some(ring) = shared.rings.get(index) else { return };
-    let stats = &shared.stats;
-    let mut limit = RateLimit::default();
-    // When a status was last sent, what was counted then, and after how many changes.
-    let mut told = (Instant::now(), Counts::default(), u64::MAX);
-    loop {
-        let changes = shared.changes.load(Ordering::Acquire);
-        let sent = if changes != told.2 || told.0.elapsed() >= STATUS_EVERY {
-            let status = shared.status(&told.1, told.0.elapsed().as_secs_f64());
-            told = (Instant::now(), stats.counters.read(), changes);
-            publisher.status(&status)
-        } else {
-            match next_poses(shared, ring, publisher.as_ref()) {
-                Taken::Value(poses) => publisher.publish(&poses).map(|()| {
-                    let now = shared.clock.now();
-                    stats.stages.publish.record(now.since(poses.stamps.lifted));
-                    stats.stages.total.record(now.since(poses.begin()));
-                    add(&stats.counters.published, 1);
-                }),
-                Taken::TimedOut => continue,
-                Taken::Closed => break,
-            }
-        };
-        match sent {
-            Ok(()) => shared.target_works(index),
-            Err(error) if error.severity() == Severity::Fatal => {
-                return shared.fail(Chain(&error).to_string(), Exit::Config);
-            }
-            Err(error) => {
-                shared.target_failed(index, &error);
-                add(&stats.counters.publish_failed, 1);
-                warn_rarely(&mut limit, shared.clock.now(), &error);
-            }
-        }
-    }
-    if let Err(error) = publisher.finish() {
-        log::error!("{}", Chain(&error));
-        add(&stats.counters.publish_failed, 1);
-    }
-}
-
-/// The next poses for a publisher: every one, or, for one whose line is slower, the newest at the
-/// moment that it takes more.
-fn next_poses(
-    shared: &Shared,
-    ring: &Ring<PoseFrame>,
-    publisher: &dyn Publisher,
-) -> Taken<PoseFrame> {
-    let Some(until) = publisher.busy_until() else { return ring.take(TURN) };
-    let wait = until.since(shared.clock.now());
-    if !wait.is_zero() {
-        thread::sleep(wait.min(TURN));
-        if wait > TURN {
-            return Taken::TimedOut;
-        }
-    }
-    let mut newest = ring.take(TURN);
-    if matches!(newest, Taken::Value(_)) {
-        while let Taken::Value(newer) = ring.take(Duration::ZERO) {
-            add(&shared.stats.counters.publish_displaced, 1);
-            newest = Taken::Value(newer);
-        }
-    }
-    newest
 }
 
 fn warn_rarely(limit: &mut RateLimit, now: Timestamp, error: &dyn std::error::Error) {

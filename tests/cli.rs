@@ -7,6 +7,9 @@
     reason = "a panic is how a test fails"
 )]
 
+#[path = "support/program.rs"]
+mod program;
+
 use std::fs;
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
@@ -14,42 +17,7 @@ use std::process::{Command, Output, Stdio};
 
 use posewire::engine::spec::{hex, sha256};
 
-const ROOT: &str = env!("CARGO_MANIFEST_DIR");
-
-/// Exit codes as `docs/architecture.md` promises them.
-const CONFIG: i32 = 78;
-
-fn posewire(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_posewire"))
-        .args(args)
-        .env_remove("JOURNAL_STREAM")
-        .env_remove("RUST_LOG")
-        .stdin(Stdio::null())
-        .output()
-        .expect("the program starts")
-}
-
-fn said(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-/// One clear error: the given exit code, exactly one line of it, with all of `words`.
-#[track_caller]
-fn assert_one_error(output: &Output, code: i32, words: &[&str]) {
-    let text = said(output);
-    assert_eq!(output.status.code(), Some(code), "{text}");
-    let errors: Vec<_> = text.lines().filter(|l| l.starts_with("error: ")).collect();
-    assert_eq!(errors.len(), 1, "{text}");
-    assert!(!text.contains("panicked"), "{text}");
-    for word in words {
-        assert!(text.contains(word), "{word:?} is missing in: {text}");
-    }
-}
-
-/// The stand-in models that see one person (`tests/data/models/make.py`).
-fn test_models() -> String {
-    format!("{ROOT}/tests/data/models")
-}
+use program::{CONFIG, ROOT, assert_one_error, posewire, said, test_models};
 
 /// A directory with the embedded lifter's files and the stand-ins, to be spoilt.
 struct Models(tempfile::TempDir);
@@ -346,6 +314,24 @@ fn the_demo_publishes_poses_and_prints_its_true_error() {
         .unwrap_or_else(|| panic!("no error in {printed}"));
     // A figure that is not lifted at all errs by its own size, some 500 mm; a perfect lifter by 0.
     assert!((5.0..200.0).contains(&mpjpe), "{printed}");
+}
+
+#[test]
+fn a_target_where_nobody_listens_is_told_once_and_summed_up_calmly() {
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let target = format!("udp://{}", socket.local_addr().unwrap());
+    drop(socket);
+    let output = posewire(&["demo", "--stand-in", "--seconds", "7", "--publish", &target]);
+    let text = said(&output);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(!text.contains("error:"), "{text}");
+    let loud = |l: &&str| l.starts_with("warning: ") && l.contains(&target);
+    assert_eq!(text.lines().find(loud), None, "{text}");
+    let publisher = format!("info: publisher {target}: ");
+    let about: Vec<_> = text.lines().filter_map(|l| l.strip_prefix(&publisher)).collect();
+    let [once, end] = &about[..] else { panic!("{text}") };
+    assert!(once.contains("nobody listens there yet"), "{text}");
+    assert!(end.contains("met nobody who listened"), "{text}");
 }
 
 #[test]

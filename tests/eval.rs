@@ -6,33 +6,17 @@
     reason = "a panic is how a test fails"
 )]
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+#[path = "support/data.rs"]
+mod outside;
+#[path = "support/program.rs"]
+mod program;
+
+use std::path::Path;
+use std::process::Command;
 
 use serde_json::Value;
 
-const ROOT: &str = env!("CARGO_MANIFEST_DIR");
-
-fn command(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_posewire"));
-    command.args(args).env_remove("JOURNAL_STREAM").env_remove("RUST_LOG").stdin(Stdio::null());
-    command
-}
-
-fn posewire(args: &[&str]) -> Output {
-    command(args).output().expect("the program starts")
-}
-
-/// One clear error: exit code 78, one line of it, with all of `words`.
-#[track_caller]
-fn assert_one_error(output: &Output, words: &[&str]) {
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(78), "{text}");
-    assert_eq!(text.lines().filter(|l| l.starts_with("error: ")).count(), 1, "{text}");
-    for word in words {
-        assert!(text.contains(word), "{word:?} is missing in: {text}");
-    }
-}
+use program::{CONFIG, ROOT, assert_one_error, command, posewire, said};
 
 fn data(file: &str) -> String {
     format!("{ROOT}/tests/data/eval/{file}")
@@ -156,8 +140,7 @@ fn closed_form(more: &[&str]) -> (Value, String, tempfile::TempDir) {
     args.extend_from_slice(more);
     args.extend_from_slice(&["--json", json.to_str().unwrap()]);
     let output = posewire(&args);
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     let report = serde_json::from_str(&std::fs::read_to_string(&json).unwrap()).unwrap();
     (report, String::from_utf8_lossy(&output.stdout).into_owned(), dir)
 }
@@ -212,47 +195,42 @@ fn what_cannot_be_evaluated_is_said_with_the_remedy() {
     let eval = |args: &[&str]| posewire(&[&["eval"], args].concat());
     assert_one_error(
         &eval(&[&[&*seen, &truth], &echo[..]].concat()),
+        CONFIG,
         &["--cameras", "--camera-frame"],
     );
     let size = ["--camera-frame", "1000x1000"];
-    assert_one_error(&eval(&[&[&*seen], &echo[..], &size].concat()), &["positions_3d"]);
+    assert_one_error(&eval(&[&[&*seen], &echo[..], &size].concat()), CONFIG, &["positions_3d"]);
     // The embedded lifter wants COCO keypoints.
-    assert_one_error(&eval(&[&[&*seen, &truth], &size[..]].concat()), &["coco17", "h36m17"]);
+    assert_one_error(
+        &eval(&[&[&*seen, &truth], &size[..]].concat()),
+        CONFIG,
+        &["coco17", "h36m17"],
+    );
     let nobody = ["--subjects", "S1"];
     assert_one_error(
         &eval(&[&[&*seen, &truth], &echo[..], &size, &nobody].concat()),
+        CONFIG,
         &["--subjects"],
     );
     let half = ["--precision", "f16"];
     assert_one_error(
         &eval(&[&[&*seen, &truth], &echo[..], &size, &half].concat()),
+        CONFIG,
         &["F16", "tract"],
     );
     let manifest = data("cameras.toml");
-    assert_one_error(&eval(&[&manifest]), &["cameras.toml", ".npz"]);
-}
-
-/// The folder beside the project, which is not part of it.
-fn shared(path: &str) -> Option<PathBuf> {
-    let root = std::env::var_os("POSEWIRE_DATA")
-        .map_or_else(|| Path::new(ROOT).join("../shared/data"), PathBuf::from);
-    let path = root.join(path);
-    if path.exists() {
-        return Some(path);
-    }
-    eprintln!("skipped: {} is not there (set POSEWIRE_DATA)", path.display());
-    None
+    assert_one_error(&eval(&[&manifest]), CONFIG, &["cameras.toml", ".npz"]);
 }
 
 #[test]
 fn the_embedded_lifter_is_measured_on_held_out_motion() {
-    let Some(mocap) = shared("mocap/mocap_50hz.npz.xz") else { return };
+    let Some(mocap) = outside::data("mocap/mocap_50hz.npz.xz") else { return };
     let dir = tempfile::tempdir().unwrap();
     let json = dir.path().join("report.json");
     let (mocap, json) = (mocap.to_str().unwrap(), json.to_str().unwrap());
     let output =
         posewire(&["eval", mocap, "--every", "40", "--frames", "100", "--gravity", "--json", json]);
-    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     let report: Value = serde_json::from_str(&std::fs::read_to_string(json).unwrap()).unwrap();
     let overall = &report["runs"][0]["overall"];
     assert!(overall["frames"].as_u64().unwrap() > 500, "{overall}");
@@ -274,21 +252,21 @@ fn an_import_without_python_or_without_torch_says_what_to_install() {
     let checkpoint = checkpoint.to_str().unwrap();
     let models = dir.path().join("models");
     let output = import(checkpoint, &models, "no-such-python").output().unwrap();
-    assert_one_error(&output, &["no-such-python", "torch", "--python"]);
+    assert_one_error(&output, CONFIG, &["no-such-python", "torch", "--python"]);
 
     // A Python whose torch is not there.
     std::fs::write(dir.path().join("torch.py"), "raise ImportError('No module named torch')\n")
         .unwrap();
     let mut without = import(checkpoint, &models, "python3");
     let output = without.env("PYTHONPATH", dir.path()).output().unwrap();
-    assert_one_error(&output, &["No module named", "pip install torch onnx numpy"]);
+    assert_one_error(&output, CONFIG, &["No module named", "pip install torch onnx numpy"]);
     // Nothing is left of either.
     assert_eq!(std::fs::read_dir(&models).unwrap().count(), 0);
 
     let output = posewire(&["models", "import", "--pstmo", checkpoint]);
-    assert_one_error(&output, &["--models DIR"]);
+    assert_one_error(&output, CONFIG, &["--models DIR"]);
     let output = import("gone.pth", &models, "python3").output().unwrap();
-    assert_one_error(&output, &["gone.pth"]);
+    assert_one_error(&output, CONFIG, &["gone.pth"]);
 }
 
 #[test]
@@ -312,7 +290,7 @@ fn an_imported_checkpoint_is_listed_and_lifts() {
     let models = dir.path().join("models");
     let output = import(checkpoint.to_str().unwrap(), &models, "python3").output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     assert!(text.contains("27 frames") && text.contains("coco17 in"), "{text}");
 
     let models_dir = models.to_str().unwrap();
@@ -343,7 +321,7 @@ fn an_imported_checkpoint_is_listed_and_lifts() {
         "--seconds",
         "1",
     ]);
-    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     let text = std::fs::read_to_string(&poses).unwrap();
     assert!(
         text.contains("\"joints\":{"),

@@ -6,12 +6,14 @@
     reason = "a panic is how a test fails"
 )]
 
+#[path = "support/program.rs"]
+mod program;
 mod support;
 
 use std::fs::{self, File};
 use std::io::BufReader;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,33 +26,7 @@ use posewire::recording::{About, FrameRecord, Item, Picture, Reader, Subject};
 use posewire::time::{Clock, ManualClock, Timestamp};
 use posewire::wire::PoseOptions;
 
-const ROOT: &str = env!("CARGO_MANIFEST_DIR");
-
-fn command(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_posewire"));
-    command.args(args).env_remove("JOURNAL_STREAM").env_remove("RUST_LOG").stdin(Stdio::null());
-    command
-}
-
-fn posewire(args: &[&str]) -> Output {
-    command(args).output().expect("the program starts")
-}
-
-#[track_caller]
-fn succeeds(args: &[&str]) -> (String, String) {
-    let output = posewire(args);
-    let (out, err) = (
-        String::from_utf8_lossy(&output.stdout).into_owned(),
-        String::from_utf8_lossy(&output.stderr).into_owned(),
-    );
-    assert_eq!(output.status.code(), Some(0), "{args:?}: {err}");
-    (out, err)
-}
-
-/// The stand-in models that see one person (`tests/data/models/make.py`).
-fn test_models() -> String {
-    format!("{ROOT}/tests/data/models")
-}
+use program::{CONFIG, assert_one_error, command, posewire, said, succeeds, test_models};
 
 /// Frames of a recording, and whether its end is missing.
 fn frames(path: &Path) -> (Vec<FrameRecord>, bool) {
@@ -267,13 +243,10 @@ fn every_export_is_made_and_nothing_is_overwritten() {
         assert!(out.contains(&file), "{out}");
         assert!(fs::metadata(&file).unwrap().len() > 1_000, "{file}");
         let again = posewire(&["export", &recording, "--to", format, "--person", "1"]);
-        let said = String::from_utf8_lossy(&again.stderr).into_owned();
-        assert_eq!(again.status.code(), Some(78), "{said}");
-        assert!(said.contains("is there already"), "{said}");
+        assert_one_error(&again, CONFIG, &["is there already"]);
     }
     let nobody = posewire(&["export", &recording, "--to", "trc", "--person", "77"]);
-    let said = String::from_utf8_lossy(&nobody.stderr).into_owned();
-    assert!(said.contains("no pose of person 77"), "{said}");
+    assert!(said(&nobody).contains("no pose of person 77"), "{}", said(&nobody));
 }
 
 #[test]
@@ -289,11 +262,7 @@ fn what_is_no_recording_is_refused_with_one_clear_error() {
         &["export", bad, "--to", "bvh"],
         &["run", "--source", bad, "--models", &test_models()],
     ] {
-        let output = posewire(args);
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(78), "{args:?}: {said}");
-        assert!(said.contains("not an MCAP file") && said.contains("bad.mcap"), "{said}");
-        assert_eq!(said.lines().filter(|l| l.starts_with("error: ")).count(), 1, "{said}");
+        assert_one_error(&posewire(args), CONFIG, &["not an MCAP file", "bad.mcap"]);
     }
     assert!(!dir.path().join("bad-recovered.mcap").exists(), "no litter");
     let missing = posewire(&["replay", "/nonexistent/x.mcap"]);

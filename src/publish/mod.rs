@@ -170,6 +170,11 @@ pub enum PublishError {
 }
 
 impl PublishError {
+    /// Nobody listens there, yet: nothing is wrong here.
+    pub fn is_unheard(&self) -> bool {
+        matches!(self, Self::NotSent { cause, .. } if cause.kind() == io::ErrorKind::ConnectionRefused)
+    }
+
     /// A stable name for the status, for programs.
     pub fn name(&self) -> &'static str {
         let Self::NotSent { cause, .. } = self else { return "target-unusable" };

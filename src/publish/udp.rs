@@ -226,6 +226,11 @@ impl Way {
         })
     }
 
+    /// How long a datagram may be that one packet of Ethernet carries.
+    pub fn packet(&self) -> usize {
+        if self.target.address.is_ipv4() { 1_472 } else { 1_452 }
+    }
+
     /// Sends one datagram, without waiting.
     pub fn send(&mut self, datagram: &[u8]) -> io::Result<()> {
         let connectable = !self.target.is_multicast() && !self.target.is_broadcast();

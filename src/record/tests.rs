@@ -5,7 +5,7 @@ use std::io::{self, BufReader, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::*;
 use crate::frame::{PixelFormat, Timebase};
@@ -245,6 +245,31 @@ fn a_new_file_begins_after_its_time_and_old_ones_stay_without_limits() {
     assert!((4..=6).contains(&files.len()), "10 s in files of 2 s and up to 0.5: {files:?}");
     let numbers: Vec<u64> = files.iter().flat_map(|f| frames(f)).collect();
     assert_eq!(numbers, (1..=250).collect::<Vec<_>>());
+}
+
+#[test]
+fn files_that_were_closed_too_long_ago_go() {
+    let mut bench = Bench::new(|dir, s| {
+        s.file = Some(dir.join("day.mcap"));
+        s.segment_seconds = 1.0;
+        s.max_age_seconds = 3_600.0;
+        // By the file system's time, as of a run before this one.
+        for (name, hours) in [("day-000001.mcap", 3), ("day-000002.mcap", 0), ("other.mcap", 3)] {
+            let file = File::create(dir.join(name)).unwrap();
+            file.set_modified(SystemTime::now() - Duration::from_secs(3_600 * hours)).unwrap();
+        }
+    });
+    for _ in 0..60 {
+        bench.frame(500);
+    }
+    bench.recorder.finish();
+    let files = bench.files();
+    let there = |name: &str| files.iter().any(|f| f.ends_with(name));
+    assert!(!there("day-000001.mcap"), "{files:?}");
+    assert!(there("day-000002.mcap") && there("other.mcap"), "{files:?}");
+    let numbers: Vec<u64> =
+        files.iter().filter(|f| f.metadata().unwrap().len() > 0).flat_map(|f| frames(f)).collect();
+    assert_eq!(numbers, (1..=60).collect::<Vec<_>>());
 }
 
 #[test]

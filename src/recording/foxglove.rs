@@ -1,6 +1,6 @@
 //! The messages of Foxglove's schemas that are written here (github.com/foxglove/foxglove-sdk,
 //! `schemas/proto`): names and field numbers are theirs. Fields that are never written are left
-//! out of these structs but not of the schemas in the file ([`super::descriptors`]).
+//! out of this table but not of the schemas in the file ([`super::descriptors`]).
 //! `tests/check_recording.py` compares both with Foxglove's own.
 
 #![allow(missing_docs, reason = "documented where they come from")]
@@ -8,52 +8,138 @@
 use prost::Message;
 pub use prost_types::{Duration, Timestamp};
 
-#[derive(Clone, PartialEq, Message)]
-pub struct CompressedImage {
-    #[prost(message, optional, tag = "1")]
-    pub timestamp: Option<Timestamp>,
-    #[prost(string, tag = "4")]
-    pub frame_id: String,
-    #[prost(bytes = "vec", tag = "2")]
-    pub data: Vec<u8>,
-    #[prost(string, tag = "3")]
-    pub format: String,
+/// Makes structs of messages in the way that they are written in a `.proto` file: `field: type =
+/// number`. Of other messages a field has `one` (or none) or `many`.
+macro_rules! messages {
+    ($($name:ident { $($fields:tt)* })*) => { $(message! { $name [] $($fields)* })* };
 }
 
-#[derive(Clone, PartialEq, Message)]
-pub struct RawImage {
-    #[prost(message, optional, tag = "1")]
-    pub timestamp: Option<Timestamp>,
-    #[prost(string, tag = "7")]
-    pub frame_id: String,
-    #[prost(fixed32, tag = "2")]
-    pub width: u32,
-    #[prost(fixed32, tag = "3")]
-    pub height: u32,
-    #[prost(string, tag = "4")]
-    pub encoding: String,
-    #[prost(fixed32, tag = "5")]
-    pub step: u32,
-    #[prost(bytes = "vec", tag = "6")]
-    pub data: Vec<u8>,
+/// Turns one field after the other into a struct's.
+macro_rules! message {
+    ($name:ident [$($done:tt)*]) => {
+        #[derive(Clone, PartialEq, Message)]
+        pub struct $name { $($done)* }
+    };
+    ($name:ident $done:tt $(#[$doc:meta])* $field:ident: double = $tag:tt, $($rest:tt)*) => {
+        message! { @add $name $done [$(#[$doc])* #[prost(double, tag = $tag)] pub $field: f64,] $($rest)* }
+    };
+    ($name:ident $done:tt $(#[$doc:meta])* $field:ident: doubles = $tag:tt, $($rest:tt)*) => {
+        message! { @add $name $done [$(#[$doc])* #[prost(double, repeated, tag = $tag)] pub $field: Vec<f64>,] $($rest)* }
+    };
+    ($name:ident $done:tt $(#[$doc:meta])* $field:ident: fixed32 = $tag:tt, $($rest:tt)*) => {
+        message! { @add $name $done [$(#[$doc])* #[prost(fixed32, tag = $tag)] pub $field: u32,] $($rest)* }
+    };
+    ($name:ident $done:tt $(#[$doc:meta])* $field:ident: int32 = $tag:tt, $($rest:tt)*) => {
+        message! { @add $name $done [$(#[$doc])* #[prost(int32, tag = $tag)] pub $field: i32,] $($rest)* }
+    };
+    ($name:ident $done:tt $(#[$doc:meta])* $field:ident: string = $tag:tt, $($rest:tt)*) => {
+        message! { @add $name $done [$(#[$doc])* #[prost(string, tag = $tag)] pub $field: String,] $($rest)* }
+    };
+    ($name:ident $done:tt $(#[$doc:meta])* $field:ident: bytes = $tag:tt, $($rest:tt)*) => {
+        message! { @add $name $done [$(#[$doc])* #[prost(bytes = "vec", tag = $tag)] pub $field: Vec<u8>,] $($rest)* }
+    };
+    ($name:ident $done:tt $(#[$doc:meta])* $field:ident: one $of:ident = $tag:tt, $($rest:tt)*) => {
+        message! { @add $name $done [$(#[$doc])* #[prost(message, optional, tag = $tag)] pub $field: Option<$of>,] $($rest)* }
+    };
+    ($name:ident $done:tt $(#[$doc:meta])* $field:ident: many $of:ident = $tag:tt, $($rest:tt)*) => {
+        message! { @add $name $done [$(#[$doc])* #[prost(message, repeated, tag = $tag)] pub $field: Vec<$of>,] $($rest)* }
+    };
+    (@add $name:ident [$($done:tt)*] [$($new:tt)*] $($rest:tt)*) => {
+        message! { $name [$($done)* $($new)*] $($rest)* }
+    };
 }
 
-#[derive(Clone, PartialEq, Message)]
-pub struct Point2 {
-    #[prost(double, tag = "1")]
-    pub x: f64,
-    #[prost(double, tag = "2")]
-    pub y: f64,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub struct Vec3 {
-    #[prost(double, tag = "1")]
-    pub x: f64,
-    #[prost(double, tag = "2")]
-    pub y: f64,
-    #[prost(double, tag = "3")]
-    pub z: f64,
+messages! {
+    CompressedImage {
+        timestamp: one Timestamp = 1,
+        frame_id: string = 4,
+        data: bytes = 2,
+        format: string = 3,
+    }
+    RawImage {
+        timestamp: one Timestamp = 1,
+        frame_id: string = 7,
+        width: fixed32 = 2,
+        height: fixed32 = 3,
+        encoding: string = 4,
+        step: fixed32 = 5,
+        data: bytes = 6,
+    }
+    Point2 { x: double = 1, y: double = 2, }
+    Vec3 { x: double = 1, y: double = 2, z: double = 3, }
+    Quaternion { x: double = 1, y: double = 2, z: double = 3, w: double = 4, }
+    Color { r: double = 1, g: double = 2, b: double = 3, a: double = 4, }
+    Pose { position: one Vec3 = 1, orientation: one Quaternion = 2, }
+    KeyValuePair { key: string = 1, value: string = 2, }
+    PointsAnnotation {
+        timestamp: one Timestamp = 1,
+        /// 1: points, 4: pairs of points as lines.
+        kind: int32 = 2,
+        points: many Point2 = 3,
+        outline_color: one Color = 4,
+        outline_colors: many Color = 5,
+        thickness: double = 7,
+    }
+    TextAnnotation {
+        timestamp: one Timestamp = 1,
+        position: one Point2 = 2,
+        text: string = 3,
+        font_size: double = 4,
+        text_color: one Color = 5,
+        background_color: one Color = 6,
+    }
+    ImageAnnotations {
+        timestamp: one Timestamp = 5,
+        points: many PointsAnnotation = 2,
+        texts: many TextAnnotation = 3,
+    }
+    SpherePrimitive { pose: one Pose = 1, size: one Vec3 = 2, color: one Color = 3, }
+    LinePrimitive {
+        /// 2: pairs of points.
+        kind: int32 = 1,
+        pose: one Pose = 2,
+        thickness: double = 3,
+        points: many Vec3 = 5,
+        color: one Color = 6,
+    }
+    SceneEntity {
+        timestamp: one Timestamp = 1,
+        frame_id: string = 2,
+        id: string = 3,
+        lifetime: one Duration = 4,
+        metadata: many KeyValuePair = 6,
+        spheres: many SpherePrimitive = 9,
+        lines: many LinePrimitive = 11,
+    }
+    SceneEntityDeletion {
+        timestamp: one Timestamp = 1,
+        /// 1: all of this topic's.
+        kind: int32 = 2,
+        id: string = 3,
+    }
+    SceneUpdate {
+        deletions: many SceneEntityDeletion = 1,
+        entities: many SceneEntity = 2,
+    }
+    FrameTransform {
+        timestamp: one Timestamp = 1,
+        parent_frame_id: string = 2,
+        child_frame_id: string = 3,
+        translation: one Vec3 = 4,
+        rotation: one Quaternion = 5,
+    }
+    FrameTransforms { transforms: many FrameTransform = 1, }
+    CameraCalibration {
+        timestamp: one Timestamp = 1,
+        frame_id: string = 9,
+        width: fixed32 = 2,
+        height: fixed32 = 3,
+        distortion_model: string = 4,
+        d: doubles = 5,
+        k: doubles = 6,
+        r: doubles = 7,
+        p: doubles = 8,
+    }
 }
 
 impl From<[f32; 3]> for Vec3 {
@@ -62,193 +148,6 @@ impl From<[f32; 3]> for Vec3 {
     }
 }
 
-#[derive(Clone, PartialEq, Message)]
-pub struct Quaternion {
-    #[prost(double, tag = "1")]
-    pub x: f64,
-    #[prost(double, tag = "2")]
-    pub y: f64,
-    #[prost(double, tag = "3")]
-    pub z: f64,
-    #[prost(double, tag = "4")]
-    pub w: f64,
-}
-
 impl Quaternion {
     pub const IDENTITY: Self = Self { x: 0.0, y: 0.0, z: 0.0, w: 1.0 };
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub struct Color {
-    #[prost(double, tag = "1")]
-    pub r: f64,
-    #[prost(double, tag = "2")]
-    pub g: f64,
-    #[prost(double, tag = "3")]
-    pub b: f64,
-    #[prost(double, tag = "4")]
-    pub a: f64,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub struct Pose {
-    #[prost(message, optional, tag = "1")]
-    pub position: Option<Vec3>,
-    #[prost(message, optional, tag = "2")]
-    pub orientation: Option<Quaternion>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub struct KeyValuePair {
-    #[prost(string, tag = "1")]
-    pub key: String,
-    #[prost(string, tag = "2")]
-    pub value: String,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub struct PointsAnnotation {
-    #[prost(message, optional, tag = "1")]
-    pub timestamp: Option<Timestamp>,
-    /// 1: points, 4: pairs of points as lines.
-    #[prost(int32, tag = "2")]
-    pub kind: i32,
-    #[prost(message, repeated, tag = "3")]
-    pub points: Vec<Point2>,
-    #[prost(message, optional, tag = "4")]
-    pub outline_color: Option<Color>,
-    #[prost(message, repeated, tag = "5")]
-    pub outline_colors: Vec<Color>,
-    #[prost(double, tag = "7")]
-    pub thickness: f64,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub struct TextAnnotation {
-    #[prost(message, optional, tag = "1")]
-    pub timestamp: Option<Timestamp>,
-    #[prost(message, optional, tag = "2")]
-    pub position: Option<Point2>,
-    #[prost(string, tag = "3")]
-    pub text: String,
-    #[prost(double, tag = "4")]
-    pub font_size: f64,
-    #[prost(message, optional, tag = "5")]
-    pub text_color: Option<Color>,
-    #[prost(message, optional, tag = "6")]
-    pub background_color: Option<Color>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub struct ImageAnnotations {
-    #[prost(message, optional, tag = "5")]
-    pub timestamp: Option<Timestamp>,
-    #[prost(message, repeated, tag = "2")]
-    pub points: Vec<PointsAnnotation>,
-    #[prost(message, repeated, tag = "3")]
-    pub texts: Vec<TextAnnotation>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub struct SpherePrimitive {
-    #[prost(message, optional, tag = "1")]
-    pub pose: Option<Pose>,
-    #[prost(message, optional, tag = "2")]
-    pub size: Option<Vec3>,
-    #[prost(message, optional, tag = "3")]
-    pub color: Option<Color>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub struct LinePrimitive {
-    /// 2: pairs of points.
-    #[prost(int32, tag = "1")]
-    pub kind: i32,
-    #[prost(message, optional, tag = "2")]
-    pub pose: Option<Pose>,
-    #[prost(double, tag = "3")]
-    pub thickness: f64,
-    #[prost(message, repeated, tag = "5")]
-    pub points: Vec<Vec3>,
-    #[prost(message, optional, tag = "6")]
-    pub color: Option<Color>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub struct SceneEntity {
-    #[prost(message, optional, tag = "1")]
-    pub timestamp: Option<Timestamp>,
-    #[prost(string, tag = "2")]
-    pub frame_id: String,
-    #[prost(string, tag = "3")]
-    pub id: String,
-    #[prost(message, optional, tag = "4")]
-    pub lifetime: Option<Duration>,
-    #[prost(message, repeated, tag = "6")]
-    pub metadata: Vec<KeyValuePair>,
-    #[prost(message, repeated, tag = "9")]
-    pub spheres: Vec<SpherePrimitive>,
-    #[prost(message, repeated, tag = "11")]
-    pub lines: Vec<LinePrimitive>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub struct SceneEntityDeletion {
-    #[prost(message, optional, tag = "1")]
-    pub timestamp: Option<Timestamp>,
-    /// 1: all of this topic's.
-    #[prost(int32, tag = "2")]
-    pub kind: i32,
-    #[prost(string, tag = "3")]
-    pub id: String,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub struct SceneUpdate {
-    #[prost(message, repeated, tag = "1")]
-    pub deletions: Vec<SceneEntityDeletion>,
-    #[prost(message, repeated, tag = "2")]
-    pub entities: Vec<SceneEntity>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub struct FrameTransform {
-    #[prost(message, optional, tag = "1")]
-    pub timestamp: Option<Timestamp>,
-    #[prost(string, tag = "2")]
-    pub parent_frame_id: String,
-    #[prost(string, tag = "3")]
-    pub child_frame_id: String,
-    #[prost(message, optional, tag = "4")]
-    pub translation: Option<Vec3>,
-    #[prost(message, optional, tag = "5")]
-    pub rotation: Option<Quaternion>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub struct FrameTransforms {
-    #[prost(message, repeated, tag = "1")]
-    pub transforms: Vec<FrameTransform>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub struct CameraCalibration {
-    #[prost(message, optional, tag = "1")]
-    pub timestamp: Option<Timestamp>,
-    #[prost(string, tag = "9")]
-    pub frame_id: String,
-    #[prost(fixed32, tag = "2")]
-    pub width: u32,
-    #[prost(fixed32, tag = "3")]
-    pub height: u32,
-    #[prost(string, tag = "4")]
-    pub distortion_model: String,
-    #[prost(double, repeated, tag = "5")]
-    pub d: Vec<f64>,
-    #[prost(double, repeated, tag = "6")]
-    pub k: Vec<f64>,
-    #[prost(double, repeated, tag = "7")]
-    pub r: Vec<f64>,
-    #[prost(double, repeated, tag = "8")]
-    pub p: Vec<f64>,
 }

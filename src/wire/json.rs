@@ -19,8 +19,24 @@ pub struct Line<'a> {
     pub message: &'a Message,
 }
 
+/// The same without `keypoints` where there are none: for datagrams, in which bytes count.
+#[derive(Clone, Copy, Debug)]
+pub struct BriefLine<'a>(pub Line<'a>);
+
 impl Serialize for Line<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.write(false, serializer)
+    }
+}
+
+impl Serialize for BriefLine<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.write(true, serializer)
+    }
+}
+
+impl Line<'_> {
+    fn write<S: Serializer>(&self, brief: bool, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         let h = self.header;
         match self.message {
@@ -34,7 +50,7 @@ impl Serialize for Line<'_> {
         map.serialize_entry("realtime_offset_us", &h.realtime_offset_us)?;
         map.serialize_entry("clock", h.clock.name())?;
         match self.message {
-            Message::Pose(pose) => pose_entries(pose, &mut map)?,
+            Message::Pose(pose) => pose_entries(pose, brief, &mut map)?,
             Message::Status(status) => status_entries(status, &mut map)?,
             Message::Unknown { .. } => {}
         }
@@ -111,7 +127,11 @@ fn metres(mm: [i16; 3]) -> [f64; 3] {
     mm.map(|v| f64::from(v) / 1e3)
 }
 
-fn pose_entries<M: SerializeMap>(m: &PoseMessage, map: &mut M) -> Result<(), M::Error> {
+fn pose_entries<M: SerializeMap>(
+    m: &PoseMessage,
+    brief: bool,
+    map: &mut M,
+) -> Result<(), M::Error> {
     map.serialize_entry("camera", &m.camera)?;
     map.serialize_entry("sequence", &m.sequence)?;
     map.serialize_entry("part", &m.part)?;
@@ -129,22 +149,23 @@ fn pose_entries<M: SerializeMap>(m: &PoseMessage, map: &mut M) -> Result<(), M::
     map.serialize_entry("model", &format_args!("{:08x}", m.model))?;
     map.serialize_entry("skeleton", m.skeleton.name())?;
     map.serialize_entry("persons_in_frame", &m.persons_in_frame)?;
-    map.serialize_entry("persons", &Persons(m))
+    map.serialize_entry("persons", &Persons(m, brief))
 }
 
-struct Persons<'a>(&'a PoseMessage);
+struct Persons<'a>(&'a PoseMessage, bool);
 
 impl Serialize for Persons<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.persons.iter().map(|p| One(p, self.0.skeleton)))
+        let Self(m, brief) = *self;
+        serializer.collect_seq(m.persons.iter().map(|p| One(p, m.skeleton, brief)))
     }
 }
 
-struct One<'a>(&'a PersonRecord, Skeleton);
+struct One<'a>(&'a PersonRecord, Skeleton, bool);
 
 impl Serialize for One<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self(p, skeleton) = *self;
+        let Self(p, skeleton, brief) = *self;
         let mut s = serializer.serialize_struct("person", 12)?;
         s.serialize_field("track", &p.track)?;
         s.serialize_field("describes_us", &p.describes_us)?;
@@ -157,7 +178,9 @@ impl Serialize for One<'_> {
         s.serialize_field("root", &p.root)?;
         s.serialize_field("root_covariance", &p.root_covariance)?;
         s.serialize_field("joints", &p.joints.as_ref().map(|j| Space(j, skeleton)))?;
-        s.serialize_field("keypoints", &p.keypoints.as_ref().map(Picture))?;
+        if p.keypoints.is_some() || !brief {
+            s.serialize_field("keypoints", &p.keypoints.as_ref().map(Picture))?;
+        }
         s.end()
     }
 }

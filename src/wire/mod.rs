@@ -26,6 +26,8 @@ mod status;
 mod stream;
 
 #[cfg(test)]
+pub(crate) mod any;
+#[cfg(test)]
 mod compact_tests;
 #[cfg(test)]
 mod golden;

@@ -1,19 +1,23 @@
 #!/bin/bash
-# cameras.sh WORK TEST_BINARY
+# cameras.sh WORK CAMERA_TEST [USB_SERIAL_TEST]
 #
 # Boots Debian's own kernel with its virtual camera (vivid) under QEMU's software emulation and
-# runs TEST_BINARY (cargo's build of tests/camera.rs) in it as root; exit code: the test's.
+# runs CAMERA_TEST (cargo's build of tests/camera.rs) in it as root, then USB_SERIAL_TEST (of
+# tests/usb_serial.rs); the exit code is that of the first that failed, or 0.
 #
-#   cargo test --test camera --no-run          # prints the binary's path
-#   tests/guest/cameras.sh /tmp/guest target/debug/deps/camera-<hash>
+#   cargo test --test camera --test usb_serial --no-run          # prints the binaries' paths
+#   tests/guest/cameras.sh /tmp/guest target/debug/deps/camera-<hash> target/debug/deps/usb_serial-<hash>
+#
+# For the second, the machine has two USB serial adapters, A and B, whose lines are joined, udev
+# to name them, and its own monitor at /dev/virtio-ports/monitor to pull their plugs.
 #
 # Needs an amd64 Debian with: apt-get install --no-install-recommends qemu-system-x86 cpio kmod
-# busybox-static v4l-utils. Downloads one kernel package into WORK (once, 100 MB).
+# busybox-static v4l-utils udev. Downloads one kernel package into WORK (once, 100 MB).
 # -icount makes the guest's time virtual: the host's load does not disturb it.
 set -euo pipefail
-WORK=$(mkdir -p "$1" && readlink -f "$1") BINARY=$(readlink -f "$2")
+WORK=$(mkdir -p "$1" && readlink -f "$1") BINARY=$(readlink -f "$2") SERIAL=${3:-}
 HERE=$(dirname "$(readlink -f "$0")")
-MODULES="vivid virtio_pci 9pnet_virtio 9p"
+MODULES="vivid virtio_pci 9pnet_virtio 9p xhci_pci ftdi_sio virtio_console"
 
 if [ ! -e "$WORK/kernel/.done" ]; then
     package=$(apt-cache depends linux-image-amd64 | awk '/Depends: linux-image/ {print $2; exit}')
@@ -37,14 +41,20 @@ done | awk '!seen[$0]++' | while read -r file; do
     cp "$file" "$root/modules/"
     basename "$file" >> "$root/modules/order"
 done
-for program in "$BINARY" "$(command -v v4l2-ctl)"; do
+for program in "$BINARY" $SERIAL "$(command -v v4l2-ctl)" "$(command -v udevadm)"; do
     ldd "$program" | awk '/=> \// {print $3} /^\t\// {print $1}' | while read -r library; do
         mkdir -p "$root$(dirname "$library")"
         cp -nL "$library" "$root$library"
     done
 done
 cp "$BINARY" "$root/bin/camera-test"
-cp "$(command -v v4l2-ctl)" "$root/bin/"
+cp "$(command -v v4l2-ctl)" "$(command -v udevadm)" "$root/bin/"
+if [ -n "$SERIAL" ]; then
+    cp "$SERIAL" "$root/bin/usb-serial-test"
+    mkdir -p "$root"/{run,etc/udev,lib/udev/rules.d}
+    cp /lib/udev/rules.d/{50-udev-default,60-serial}.rules "$root/lib/udev/rules.d/"
+    ln -s udevadm "$root/bin/systemd-udevd"
+fi
 (cd "$root" && find . -print0 | cpio -0 -o -H newc --quiet) | gzip -1 > "$WORK/initramfs.gz"
 
 mkdir -p "$WORK/out"
@@ -54,6 +64,14 @@ timeout "${LIMIT:-400}" qemu-system-x86_64 -cpu max -smp 1 -m 1024 -icount shift
     -append "console=ttyS0 panic=-1 quiet" \
     -nodefaults -display none -no-reboot -serial stdio -monitor none \
     -fsdev "local,id=out,path=$WORK/out,security_model=none" \
-    -device virtio-9p-pci,fsdev=out,mount_tag=out < /dev/null || echo "qemu: exit code $?"
+    -device virtio-9p-pci,fsdev=out,mount_tag=out \
+    -chardev "socket,id=monitor,path=$root/monitor,server=on,wait=off" -mon chardev=monitor \
+    -chardev "socket,id=to-monitor,path=$root/monitor" \
+    -device virtio-serial-pci -device virtserialport,chardev=to-monitor,name=monitor \
+    -device qemu-xhci,id=usb \
+    -chardev "socket,id=a,path=$root/line,server=on,wait=off" \
+    -chardev "socket,id=b,path=$root/line" \
+    -device usb-serial,id=adapter-a,chardev=a,serial=A,always-plugged=on,bus=usb.0 \
+    -device usb-serial,id=adapter-b,chardev=b,serial=B,always-plugged=on,bus=usb.0 < /dev/null || echo "qemu: exit code $?"
 cat "$WORK/out/log" 2> /dev/null || echo "the guest left no log"
 exit "$(cat "$WORK/out/code" 2> /dev/null || echo 98)"

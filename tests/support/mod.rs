@@ -1,7 +1,8 @@
 //! Test doubles that implement the real traits and sit in the stack like the real thing.
-#![allow(dead_code, reason = "each test uses some of them")]
+#![allow(dead_code, unused_imports, reason = "each test uses some of them")]
 
-use std::path::PathBuf;
+mod data;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -21,20 +22,7 @@ use posewire::skeleton::{JOINTS, Skeleton};
 use posewire::time::{Clock, MonotonicClock, Timestamp};
 use posewire::track::{TrackSettings, Tracker};
 
-/// Recordings and models that are not ours: `$POSEWIRE_DATA`, or `../shared/data`. `None`, with a
-/// word, where they are not.
-pub fn data(path: &str) -> Option<PathBuf> {
-    let root = std::env::var_os("POSEWIRE_DATA").map_or_else(
-        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data"),
-        PathBuf::from,
-    );
-    let found = root.join(path);
-    if found.exists() {
-        return Some(found);
-    }
-    println!("skipped: {} is not there (set POSEWIRE_DATA)", found.display());
-    None
-}
+pub use data::data;
 
 /// A standing person whose left ankle moves a little with `phase`.
 pub fn person(x: f32, phase: f32) -> Keypoints2d {

@@ -22,7 +22,8 @@ use crate::wire::mavlink::{
 };
 use crate::wire::{EngineId, PoseMessage, PoseOptions, PrecisionId, State, StatusMessage};
 
-use link::{Line, Link};
+use super::serial::line::Line;
+use link::Link;
 pub use target::{LinkTarget, MavlinkTarget, Messages};
 
 /// Once a second, or a little earlier: without frames, the next chance comes a second later.
@@ -81,9 +82,10 @@ impl MavlinkPublisher {
         }
         let link = match target.link {
             LinkTarget::Udp(udp) => Link::Udp(super::udp::Way::open(udp, clock.clone(), uri)?),
-            LinkTarget::Serial(serial) => Link::Serial(
-                Line::open(serial, clock.clone()).map_err(|e| unusable(uri, e.to_string()))?,
-            ),
+            // A parser of MAVLink finds the next frame by itself.
+            LinkTarget::Serial(serial) => {
+                Link::Serial(Line::open(uri, serial, clock.clone(), link::ROOM, &[])?)
+            }
         };
         let now = clock.now();
         Ok(Self {
