@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::calibration::file::CameraFile;
 use crate::camera::{Intrinsics, IntrinsicsError};
 use crate::capture::SourceOptions;
 use crate::detect::topdown::TopDownSettings;
@@ -80,6 +81,8 @@ pub struct CameraConfig {
     pub fov_degrees: Option<f64>,
     /// A calibration.
     pub intrinsics: Option<Intrinsics>,
+    /// A file of `posewire calibrate`, or of OpenCV, ROS or Kalibr; relative to the configuration.
+    pub calibration: Option<PathBuf>,
     /// How the camera is held.
     pub mount: Option<Mount>,
     /// Where on the earth it stands.
@@ -154,6 +157,12 @@ pub enum ConfigError {
     /// The calibration cannot belong to a camera.
     #[error("[camera] {0}")]
     Intrinsics(#[from] IntrinsicsError),
+    /// The calibration cannot be read.
+    #[error("[camera] {0}")]
+    Calibration(#[from] crate::calibration::file::FileError),
+    /// Two calibrations.
+    #[error("[camera] has intrinsics and a calibration: which one holds?")]
+    TwoCalibrations,
     /// The recorder cannot work so.
     #[error("{0}")]
     Record(#[from] RecordError),
@@ -205,8 +214,13 @@ impl Config {
     pub fn from_file(path: &Path) -> Result<Self, ConfigError> {
         let text = fs::read_to_string(path)
             .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        Self::from_toml(&text)
-            .map_err(|problem| ConfigError::Parse { path: path.to_owned(), problem })
+        let mut config = Self::from_toml(&text)
+            .map_err(|problem| ConfigError::Parse { path: path.to_owned(), problem })?;
+        // A service's working directory is nowhere in particular.
+        if let (Some(file), Some(folder)) = (&mut config.camera.calibration, path.parent()) {
+            *file = folder.join(&*file);
+        }
+        Ok(config)
     }
 
     /// Reads a configuration.
@@ -223,7 +237,7 @@ impl Config {
         })
     }
 
-    /// Checks everything that can be checked without touching a device.
+    /// Checks everything that can be checked without touching a device; reads the calibration.
     ///
     /// # Errors
     /// Names the first setting that cannot hold.
@@ -317,14 +331,24 @@ impl Config {
         let wanted = "must be from 0 to 1000";
         within("[smooth] beta", Some(smooth.beta), 0.0..=1000.0, wanted)?;
         record.check()?;
-        let (geometry, focal_doubt) = match (camera.intrinsics, camera.fov_degrees) {
+        let file = camera.calibration.as_deref().map(CameraFile::read).transpose()?;
+        if file.is_some() && camera.intrinsics.is_some() {
+            return Err(ConfigError::TwoCalibrations);
+        }
+        let known = file.as_ref().map(|f| f.intrinsics).or(camera.intrinsics);
+        let (geometry, focal_doubt) = match (known, camera.fov_degrees) {
             (Some(intrinsics), _) => {
                 intrinsics.check()?;
-                (Geometry::Calibrated(intrinsics), FOCAL_DOUBT[0])
+                let stated = file.as_ref().and_then(|f| f.quality).map(|q| q.focal_deviation);
+                let doubt = stated.map_or(FOCAL_DOUBT[0], |d| d.clamp(1e-3, 0.1));
+                (Geometry::Calibrated(intrinsics), doubt)
             }
             (None, Some(degrees)) => (Geometry::AssumedFov(degrees), FOCAL_DOUBT[1]),
             (None, None) => (Geometry::AssumedFov(ASSUMED_FOV_DEGREES), FOCAL_DOUBT[2]),
         };
+        // Where the camera's place is known, so is how it is held.
+        let placed = file.and_then(|f| f.extrinsics).map(|e| Mount::from_gravity(e.gravity()));
+        let mount = camera.mount.or(placed);
         Ok(Plan {
             source: uri,
             options: SourceOptions {
@@ -338,7 +362,7 @@ impl Config {
             backend: engine.backend.unwrap_or_else(|| "auto".to_owned()),
             detector,
             tracker,
-            lift: LiftSettings { mount: camera.mount, smooth, lifter: lift, subject, focal_doubt },
+            lift: LiftSettings { mount, smooth, lifter: lift, subject, focal_doubt },
             record,
             clock_state: clock.state,
             publish: publish.into_iter().map(|p| p.uri).collect(),
@@ -451,6 +475,43 @@ mod tests {
     fn without_a_source_the_error_says_how_to_give_one() {
         let error = Config::default().check().unwrap_err();
         assert!(error.to_string().contains("--source"));
+    }
+
+    #[test]
+    fn a_calibration_file_is_found_beside_the_configuration_and_brings_the_mount() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("posewire.toml");
+        let text = "[source]\nuri='demo:'\n[camera]\ncalibration='calib/front.toml'\n";
+        fs::write(&path, text).unwrap();
+        let error = Config::from_file(&path).unwrap().check().unwrap_err();
+        assert!(error.to_string().contains("calib/front.toml"), "{error}");
+
+        // A quarter of a circle about x: looks along the world's y, level.
+        let half = std::f64::consts::FRAC_1_SQRT_2;
+        let file = CameraFile {
+            camera: "front".into(),
+            origin: String::new(),
+            intrinsics: Intrinsics::from_fov(640, 480, 60.0),
+            quality: None,
+            extrinsics: Some(crate::calibration::pose::Extrinsics {
+                frame: "world".into(),
+                translation: [0.0, 0.0, 1.5],
+                rotation: [half, -half, 0.0, 0.0],
+            }),
+        };
+        file.write(&folder.path().join("calib/front.toml")).unwrap();
+        let plan = Config::from_file(&path).unwrap().check().unwrap();
+        assert_eq!(plan.geometry, Geometry::Calibrated(file.intrinsics));
+        assert_eq!(plan.lift.focal_doubt, FOCAL_DOUBT[0]);
+        let mount = plan.lift.mount.unwrap();
+        assert!(mount.pitch_degrees.abs() < 1e-9 && mount.roll_degrees.abs() < 1e-9, "{mount:?}");
+
+        let both = format!(
+            "{text}intrinsics = {{ width = 640, height = 480, fx = 1, fy = 1, cx = 0, cy = 0 }}"
+        );
+        fs::write(&path, both).unwrap();
+        let error = Config::from_file(&path).unwrap().check().unwrap_err();
+        assert!(matches!(error, ConfigError::TwoCalibrations));
     }
 
     #[test]

@@ -15,7 +15,7 @@
 //! | what happens to a frame | [`pipeline`]: no threads, no I/O; [`eval`]: how good the poses are |
 //! | stages | [`capture`], [`detect`], [`track`], [`lift`], [`publish`], [`record`], [`export`] |
 //! | files | [`recording`]: MCAP |
-//! | machinery | [`engine`] (networks), [`wire`] (packets to bytes), [`decode`] (JPEG), [`download`] (HTTP), [`figure`] (the demo's human), [`frame`] (pixels) |
+//! | machinery | [`engine`] (networks), [`wire`] (packets to bytes), [`decode`] (JPEG), [`calibration`] (lenses), [`download`] (HTTP), [`figure`] (the demo's human), [`frame`] (pixels) |
 //! | ground | [`pose`], [`camera`], [`fault`], [`geodetic`], [`metrics`], [`rotations`], [`skeleton`], [`time`], [`handoff`], [`stats`], [`thermal`] |
 //!
 //! Dependencies point strictly downward and the rooms of one row never import each other;
@@ -46,6 +46,7 @@ pub mod track;
 
 pub mod recording;
 
+pub mod calibration;
 pub mod decode;
 pub mod download;
 pub mod engine;

@@ -17,7 +17,7 @@ const ROWS: &[&[&str]] = &[
     &["pipeline", "eval"],
     &["capture", "detect", "track", "lift", "publish", "record", "export"],
     &["recording"],
-    &["engine", "wire", "decode", "download", "figure"],
+    &["calibration", "engine", "wire", "decode", "download", "figure"],
     &["frame"],
     &["pose"],
     &["camera", "fault", "geodetic", "metrics", "rotations"],

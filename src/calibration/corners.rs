@@ -135,6 +135,11 @@ fn search(picture: &Grey, board: &Board) -> Result<Vec<[f64; 2]>, NotFound> {
 }
 
 fn candidates(picture: &Grey) -> Result<Vec<Candidate>, NotFound> {
+    // The ring that a corner is looked for with has a radius of 5.
+    if picture.width.min(picture.height) < 16 {
+        let size = format!("{} x {} pixels are too few", picture.width, picture.height);
+        return Err(NotFound::Picture(size));
+    }
     let config = DetectorConfig::chess().with_refiner(ImageRefiner::saddle_point());
     let wrong = |e: chess_corners::ChessError| NotFound::Picture(e.to_string());
     let mut detector = Detector::new(config).map_err(wrong)?;

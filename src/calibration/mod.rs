@@ -32,7 +32,7 @@ mod verdict;
 use crate::camera::Intrinsics;
 use board::Board;
 
-pub use verdict::{Advice, Quality};
+pub use verdict::{Advice, Quality, displacement};
 
 /// A grey picture.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -41,6 +41,11 @@ fn seen(lens: &Intrinsics, turn: [f64; 3], middle: [f64; 3]) -> Option<Vec<[f64;
             let q = rotation * Vector3::new(p[0] - cx, p[1] - cy, 0.0) + Vector3::from(middle);
             let [x, y] = lens.project([q.x, q.y, q.z])?;
             let inside = |v: f64, size: u32| v > 2.0 && v < f64::from(size) - 3.0;
+            // Far outside of the picture the model folds over and comes back in; a lens does not.
+            let [u, v] = lens.unproject(x, y);
+            if (u - q.x / q.z).hypot(v - q.y / q.z) > 1e-6 {
+                return None;
+            }
             (inside(x, lens.width) && inside(y, lens.height)).then_some([x, y])
         })
         .collect()

@@ -127,8 +127,8 @@ pub(super) fn refuse_alike(views: &[View], width: u32) -> Result<(), Calibration
     Ok(())
 }
 
-/// How far apart two views of the board lie, pixels.
-pub(super) fn displacement(a: &View, b: &View) -> f64 {
+/// How far apart two views of the board lie: root mean square of their corners' distances, pixels.
+pub fn displacement(a: &View, b: &View) -> f64 {
     let apart: Vec<[f64; 2]> =
         a.corners.iter().zip(&b.corners).map(|(p, q)| [p[0] - q[0], p[1] - q[1]]).collect();
     bundle::rms(&apart)
