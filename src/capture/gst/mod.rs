@@ -212,8 +212,14 @@ impl Gst {
     fn fill(&mut self) -> Result<bool, CaptureError> {
         let Some(filling) = &mut self.filling else { return Ok(false) };
         let buffer = self.pool.buffer(&filling.lease);
-        let read = self.child.read(&mut buffer[filling.filled..filling.size]);
-        filling.filled += read.map_err(|problem| self.gone(problem))?;
+        match self.child.read(&mut buffer[filling.filled..filling.size]) {
+            Ok(0) => {}
+            Ok(n) => {
+                filling.filled += n;
+                self.last_arrival = Instant::now();
+            }
+            Err(problem) => return Err(self.gone(problem)),
+        }
         Ok(self.filling.as_ref().is_some_and(|f| f.filled == f.size))
     }
 }
