@@ -12,10 +12,12 @@ use serde::{Deserialize, Serialize};
 use crate::calibration::file::CameraFile;
 use crate::camera::{Intrinsics, IntrinsicsError};
 use crate::capture::SourceOptions;
+use crate::capture::fault_injector::FaultSettings;
 use crate::detect::topdown::TopDownSettings;
 use crate::geodetic::Geodetic;
 use crate::lift::smooth::SmoothSettings;
 use crate::lift::{LiftSettings, LifterSettings, Mount, SubjectSettings};
+use crate::orientation::{Orientation, OrientationError};
 use crate::pipeline::Geometry;
 use crate::record::{RecordError, RecordSettings};
 use crate::track::TrackSettings;
@@ -71,6 +73,8 @@ pub struct SourceConfig {
     pub realtime: bool,
     /// Start a recording again at its end.
     pub repeat: bool,
+    /// Faults on purpose, for a rehearsal: `drop=0.05,unplug_every=900`.
+    pub faults: Option<String>,
 }
 
 /// `[camera]`.
@@ -83,6 +87,11 @@ pub struct CameraConfig {
     pub intrinsics: Option<Intrinsics>,
     /// A file of `posewire calibrate`, or of OpenCV, ROS or Kalibr; relative to the configuration.
     pub calibration: Option<PathBuf>,
+    /// Degrees clockwise by which its pictures are turned to be upright: 0, 90, 180, 270. The
+    /// calibration is that of the picture before.
+    pub rotate: u32,
+    /// Its pictures are mirrored left to right, before they are turned.
+    pub mirror: bool,
     /// How the camera is held.
     pub mount: Option<Mount>,
     /// Where on the earth it stands.
@@ -160,6 +169,12 @@ pub enum ConfigError {
     /// The calibration cannot be read.
     #[error("[camera] {0}")]
     Calibration(#[from] crate::calibration::file::FileError),
+    /// Faults that are none.
+    #[error("[source] faults: {0}")]
+    Faults(String),
+    /// Pictures cannot be turned so.
+    #[error("[camera] rotate: {0}")]
+    Orientation(#[from] OrientationError),
     /// Two calibrations.
     #[error("[camera] has intrinsics and a calibration: which one holds?")]
     TwoCalibrations,
@@ -258,7 +273,15 @@ impl Config {
             record,
             publish,
         } = self;
-        let uri = source.uri.ok_or(ConfigError::NoSource)?;
+        let mut uri = source.uri.ok_or(ConfigError::NoSource)?;
+        if let Some(faults) = &source.faults {
+            FaultSettings::parse(faults).map_err(ConfigError::Faults)?;
+            uri = format!("faults:{faults}:{uri}");
+        }
+        let orientation = Orientation::new(camera.rotate, camera.mirror)?;
+        if !orientation.is_upright() {
+            uri = format!("turned:{orientation}:{uri}");
+        }
         within(
             "[source] rate",
             source.rate,
@@ -341,13 +364,14 @@ impl Config {
                 intrinsics.check()?;
                 let stated = file.as_ref().and_then(|f| f.quality).map(|q| q.focal_deviation);
                 let doubt = stated.map_or(FOCAL_DOUBT[0], |d| d.clamp(1e-3, 0.1));
-                (Geometry::Calibrated(intrinsics), doubt)
+                (Geometry::Calibrated(intrinsics.turned(orientation)), doubt)
             }
             (None, Some(degrees)) => (Geometry::AssumedFov(degrees), FOCAL_DOUBT[1]),
             (None, None) => (Geometry::AssumedFov(ASSUMED_FOV_DEGREES), FOCAL_DOUBT[2]),
         };
         // Where the camera's place is known, so is how it is held.
-        let placed = file.and_then(|f| f.extrinsics).map(|e| Mount::from_gravity(e.gravity()));
+        let placed = file.and_then(|f| f.extrinsics).map(|e| e.gravity());
+        let placed = placed.map(|down| Mount::from_gravity(orientation.direction(down)));
         let mount = camera.mount.or(placed);
         Ok(Plan {
             source: uri,
@@ -512,6 +536,25 @@ mod tests {
         fs::write(&path, both).unwrap();
         let error = Config::from_file(&path).unwrap().check().unwrap_err();
         assert!(matches!(error, ConfigError::TwoCalibrations));
+    }
+
+    #[test]
+    fn turned_pictures_and_rehearsed_faults_wrap_the_source_and_turn_the_calibration() {
+        let text = "[source]\nuri='demo:'\nfaults='drop=0.1,seed=3'\n[camera]\nrotate=90\n\
+            mirror=true\nintrinsics = { width = 640, height = 480, fx = 500, fy = 510, cx = 300, \
+            cy = 200 }";
+        let plan = Config::from_toml(text).unwrap().check().unwrap();
+        assert_eq!(plan.source, "turned:90,mirror:faults:drop=0.1,seed=3:demo:");
+        let Geometry::Calibrated(lens) = plan.geometry else { panic!("calibrated") };
+        assert_eq!((lens.width, lens.height, lens.fx, lens.fy), (480, 640, 510.0, 500.0));
+        assert_eq!((lens.cx, lens.cy), (279.0, 339.0));
+
+        let wrong = "[source]\nuri='demo:'\n[camera]\nrotate=45";
+        let error = Config::from_toml(wrong).unwrap().check().unwrap_err().to_string();
+        assert!(error.contains("rotate") && error.contains("90"), "{error}");
+        let wrong = "[source]\nuri='demo:'\nfaults='drip=1'";
+        let error = Config::from_toml(wrong).unwrap().check().unwrap_err().to_string();
+        assert!(error.contains("faults") && error.contains("drip"), "{error}");
     }
 
     #[test]

@@ -21,7 +21,7 @@ const ROWS: &[&[&str]] = &[
     &["frame"],
     &["pose"],
     &["camera", "fault", "geodetic", "metrics", "rotations"],
-    &["skeleton", "time", "handoff", "stats", "thermal"],
+    &["skeleton", "time", "handoff", "orientation", "stats", "thermal"],
 ];
 
 /// The only files that may contain `unsafe` code.

@@ -15,6 +15,9 @@ pub mod frame;
 #[cfg(any(feature = "recording", feature = "jpeg"))]
 #[path = "../../src/handoff/mod.rs"]
 pub mod handoff;
+#[cfg(feature = "recording")]
+#[path = "../../src/orientation.rs"]
+pub mod orientation;
 #[path = "../../src/pose.rs"]
 pub mod pose;
 #[cfg(feature = "recording")]

@@ -10,6 +10,7 @@
 //! | `x.mcap` | a recording of ours: [`replay`] |
 //! | a directory, another file | a recording: [`clip`] |
 //! | `gst:PIPELINE` | a GStreamer pipeline: [`gst`] |
+//! | `turned:DEGREES:URI`, `turned:DEGREES,mirror:URI` | any of these, turned: [`turned`] |
 //! | `faults:SETTINGS:URI` | any of these, with faults on purpose: [`fault_injector`] |
 //! | `rtsp://...`, `http://...` | a stream that ffmpeg can play: [`clip`] |
 //!
@@ -24,6 +25,7 @@ pub mod gst;
 pub mod paced;
 pub mod pool;
 pub mod replay;
+pub mod turned;
 pub mod v4l2;
 
 use std::path::Path;
@@ -158,6 +160,11 @@ fn open_with(
         Location::Gst(pipeline) => {
             return Ok(Box::new(gst::Gst::open(uri, pipeline, options)?));
         }
+        Location::Turned(orientation, inner) => {
+            let orientation = orientation.parse().map_err(|e| unusable(format!("{e}")))?;
+            let inner = open_with(inner, options, tools)?;
+            return Ok(Box::new(turned::Turned::new(uri, inner, orientation)));
+        }
         Location::Faults(settings, inner) => {
             let settings = fault_injector::FaultSettings::parse(settings).map_err(unusable)?;
             let clock = Arc::new(MonotonicClock);
@@ -185,6 +192,8 @@ enum Location<'a> {
     File(&'a Path),
     /// A pipeline as `gst-launch-1.0` takes it.
     Gst(&'a str),
+    /// An orientation, and the source that it is for.
+    Turned(&'a str, &'a str),
     /// Settings, and the source that they are for.
     Faults(&'a str, &'a str),
 }
@@ -202,6 +211,9 @@ impl<'a> Location<'a> {
         }
         if let Some(pipeline) = uri.strip_prefix("gst:") {
             return Self::Gst(pipeline);
+        }
+        if let Some((how, inner)) = uri.strip_prefix("turned:").and_then(|r| r.split_once(':')) {
+            return Self::Turned(how, inner);
         }
         if let Some((settings, inner)) = uri.strip_prefix("faults:").and_then(|r| r.split_once(':'))
         {
@@ -236,6 +248,7 @@ mod tests {
             ("rtsp://host/stream", Location::Stream),
             ("gst:videotestsrc ! a/b", Location::Gst("videotestsrc ! a/b")),
             ("faults:drop=0.1,seed=2:demo:9", Location::Faults("drop=0.1,seed=2", "demo:9")),
+            ("turned:90:/dev/video0", Location::Turned("90", "/dev/video0")),
             ("faults::rtsp://host/x", Location::Faults("", "rtsp://host/x")),
             ("file:///a/b.mp4", Location::File(Path::new("/a/b.mp4"))),
             ("a/b.mp4", Location::File(Path::new("a/b.mp4"))),

@@ -49,6 +49,15 @@ pub(super) struct Run {
     /// The camera's calibration: a file of posewire calibrate, OpenCV, ROS or Kalibr
     #[arg(long, value_name = "FILE", conflicts_with = "fov")]
     calibration: Option<PathBuf>,
+    /// Degrees clockwise by which pictures are turned to be upright: 0, 90, 180, 270
+    #[arg(long, value_name = "DEGREES")]
+    rotate: Option<u32>,
+    /// Mirror pictures left to right
+    #[arg(long)]
+    mirror: bool,
+    /// Rehearse faults of the source: drop=0.05,freeze_every=300,unplug_every=900
+    #[arg(long, value_name = "FAULTS")]
+    faults: Option<String>,
     /// How far the camera looks up (0: level, negative: down), where it is known: lets the lifter
     /// tell a leaning body from a leaning camera
     #[arg(long, value_name = "DEGREES", allow_negative_numbers = true)]
@@ -85,6 +94,9 @@ impl Run {
         source.rate = self.rate.or(source.rate);
         source.realtime |= self.realtime;
         source.repeat |= self.repeat;
+        source.faults = self.faults.clone().or(source.faults.take());
+        config.camera.rotate = self.rotate.unwrap_or(config.camera.rotate);
+        config.camera.mirror |= self.mirror;
         config.camera.fov_degrees = self.fov.or(config.camera.fov_degrees);
         if self.calibration.is_some() {
             config.camera.calibration.clone_from(&self.calibration);
