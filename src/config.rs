@@ -257,8 +257,24 @@ impl Config {
     /// # Errors
     /// Names the first setting that cannot hold.
     pub fn check(self) -> Result<Plan, ConfigError> {
+        let file = self.camera.calibration.as_deref().map(CameraFile::read).transpose()?;
+        if file.is_some() && self.camera.intrinsics.is_some() {
+            return Err(ConfigError::TwoCalibrations);
+        }
+        let orientation = Orientation::new(self.camera.rotate, self.camera.mirror)?;
+        // Where the camera's place is known, so is how it is held.
+        let placed = file.as_ref().and_then(|f| f.extrinsics.as_ref()).map(|e| e.gravity());
+        let placed = placed.map(|down| Mount::from_gravity(orientation.direction(down)));
+        let mount = self.camera.mount.or(placed);
+        let mut recorded = self.clone();
+        if let Some(file) = &file {
+            // A recording outlives the calibration's file.
+            recorded.camera.calibration = None;
+            recorded.camera.intrinsics = Some(file.intrinsics);
+            recorded.camera.mount = mount;
+        }
         // For the record only: what cannot be written down is no reason not to run.
-        let written = toml::to_string(&self).unwrap_or_default();
+        let written = toml::to_string(&recorded).unwrap_or_default();
         let Config {
             source,
             camera,
@@ -278,7 +294,6 @@ impl Config {
             FaultSettings::parse(faults).map_err(ConfigError::Faults)?;
             uri = format!("faults:{faults}:{uri}");
         }
-        let orientation = Orientation::new(camera.rotate, camera.mirror)?;
         if !orientation.is_upright() {
             uri = format!("turned:{orientation}:{uri}");
         }
@@ -354,10 +369,6 @@ impl Config {
         let wanted = "must be from 0 to 1000";
         within("[smooth] beta", Some(smooth.beta), 0.0..=1000.0, wanted)?;
         record.check()?;
-        let file = camera.calibration.as_deref().map(CameraFile::read).transpose()?;
-        if file.is_some() && camera.intrinsics.is_some() {
-            return Err(ConfigError::TwoCalibrations);
-        }
         let known = file.as_ref().map(|f| f.intrinsics).or(camera.intrinsics);
         let (geometry, focal_doubt) = match (known, camera.fov_degrees) {
             (Some(intrinsics), _) => {
@@ -369,10 +380,6 @@ impl Config {
             (None, Some(degrees)) => (Geometry::AssumedFov(degrees), FOCAL_DOUBT[1]),
             (None, None) => (Geometry::AssumedFov(ASSUMED_FOV_DEGREES), FOCAL_DOUBT[2]),
         };
-        // Where the camera's place is known, so is how it is held.
-        let placed = file.and_then(|f| f.extrinsics).map(|e| e.gravity());
-        let placed = placed.map(|down| Mount::from_gravity(orientation.direction(down)));
-        let mount = camera.mount.or(placed);
         Ok(Plan {
             source: uri,
             options: SourceOptions {
@@ -526,6 +533,9 @@ mod tests {
         file.write(&folder.path().join("calib/front.toml")).unwrap();
         let plan = Config::from_file(&path).unwrap().check().unwrap();
         assert_eq!(plan.geometry, Geometry::Calibrated(file.intrinsics));
+        // What is recorded holds without the file.
+        let again = Config::from_toml(&plan.written).unwrap().check().unwrap();
+        assert_eq!((again.geometry, again.lift.mount), (plan.geometry, plan.lift.mount));
         assert_eq!(plan.lift.focal_doubt, FOCAL_DOUBT[0]);
         let mount = plan.lift.mount.unwrap();
         assert!(mount.pitch_degrees.abs() < 1e-9 && mount.roll_degrees.abs() < 1e-9, "{mount:?}");
