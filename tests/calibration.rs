@@ -14,9 +14,13 @@
 #[allow(dead_code, reason = "shared by several tests")]
 mod chessboard;
 
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
 use chessboard::{Painter, Random, Taken, held, write_png};
 use posewire::calibration::board::Board;
 use posewire::calibration::corners::{self, NotFound};
+use posewire::calibration::file::CameraFile;
 use posewire::calibration::{Grey, View, calibrate};
 use posewire::camera::Intrinsics;
 
@@ -172,4 +176,119 @@ fn the_order_of_the_corners_does_not_depend_on_how_the_board_is_held() {
             assert!((c[0] - t[0]).hypot(c[1] - t[1]) < 0.5, "{quarter}: {c:?} for {t:?}");
         }
     }
+}
+
+fn posewire(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_posewire"))
+        .args(args)
+        .env_remove("JOURNAL_STREAM")
+        .env_remove("RUST_LOG")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+/// One clear error with all of `words`, and the exit code of a configuration that cannot work.
+#[track_caller]
+fn assert_one_error(output: &Output, words: &[&str]) {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(78), "{said}");
+    assert_eq!(said.lines().filter(|l| l.starts_with("error: ")).count(), 1, "{said}");
+    for word in words {
+        assert!(said.contains(word), "{word:?} is missing in: {said}");
+    }
+}
+
+#[test]
+fn the_program_makes_a_calibration_of_pictures_and_finds_its_place() {
+    let (_, lens, taken, _) = lenses()[0];
+    let painter = Painter::new(lens);
+    let mut random = Random(4711);
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    std::fs::create_dir(folder.path().join("pictures")).unwrap();
+    let all = held(&painter, &BOARD, 9, &mut random);
+    for (i, held) in all.iter().enumerate() {
+        let picture = painter.draw(&BOARD, held, taken, &mut random);
+        write_png(&folder.path().join(format!("pictures/{i}.png")), &picture);
+    }
+
+    let out = at("front.toml");
+    let run =
+        posewire(&["calibrate", "camera", &at("pictures"), "--camera", "front", "--out", &out]);
+    let said = String::from_utf8_lossy(&run.stdout);
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    assert!(said.contains("9 views") && said.contains("front.svg"), "{said}");
+    let file = CameraFile::read(Path::new(&out)).unwrap();
+    assert_eq!(file.camera, "front");
+    assert!((file.intrinsics.fx / lens.fx - 1.0).abs() < 3e-3, "{:?}", file.intrinsics);
+    assert!(std::fs::read_to_string(at("front.svg")).unwrap().starts_with("<svg"));
+
+    // The board lies at the origin: the camera is where the board is from the camera.
+    let run = posewire(&["calibrate", "place", &at("pictures/0.png"), "--calibration", &out]);
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    assert!(String::from_utf8_lossy(&run.stdout).contains("static_transform_publisher"));
+    let place = CameraFile::read(Path::new(&out)).unwrap().extrinsics.unwrap();
+    let truth = painter.corners(&BOARD, &all[0]).unwrap();
+    // Its first corner is the origin: the ray to it ends there.
+    let [u, v] = lens.unproject(truth[0][0], truth[0][1]);
+    let distance = place.translation.iter().map(|t| t * t).sum::<f64>().sqrt();
+    let scale = distance / (1.0 + u * u + v * v).sqrt();
+    let origin = place.place([u * scale, v * scale, scale]);
+    assert!(origin.iter().all(|c| c.abs() < 0.005), "{origin:?}");
+
+    // Bad input, each with one clear error.
+    let camera = |rest: &[&str]| posewire(&[&["calibrate", "camera"], rest].concat());
+    let other = camera(&[&at("pictures"), "--board", "8x5", "--out", &out]);
+    assert_one_error(&other, &["8x5", "9x6", "--board 9x6"]);
+    assert_one_error(&camera(&[&at("none.png"), "--out", &out]), &["none.png", "no such file"]);
+    let usage = camera(&[&at("pictures"), "--board", "9", "--out", &out]);
+    assert_eq!(usage.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&usage.stderr).contains("as in 9x6"));
+    let few = [at("pictures/0.png"), at("pictures/1.png")];
+    assert_one_error(&camera(&[&few[0], &few[1], "--out", &out]), &["2 pictures", "at least 5"]);
+    let same = at("pictures/0.png");
+    let alike = camera(&[&same, &same, &same, &same, &same, &same, "--out", &out]);
+    assert_one_error(&alike, &["different places", "tilt the board"]);
+    let small = Grey { width: 320, height: 200, pixels: vec![90; 64_000] };
+    write_png(&folder.path().join("small.png"), &small);
+    let sizes = camera(&[&few[0], &at("small.png"), "--out", &out]);
+    assert_one_error(&sizes, &["small.png is 320x200", "one size"]);
+    let png = std::fs::read(&few[0]).unwrap();
+    std::fs::write(at("cut.png"), &png[..png.len() / 2]).unwrap();
+    assert_one_error(&camera(&[&at("cut.png"), &few[1], "--out", &out]), &["cut.png"]);
+    std::fs::create_dir(at("empty")).unwrap();
+    assert_one_error(&camera(&[&at("empty"), "--out", &out]), &["no .jpg"]);
+}
+
+#[test]
+fn the_program_draws_a_board_and_reads_other_programs_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let run = posewire(&[
+        "calibrate",
+        "board",
+        "--board",
+        "7x5",
+        "--square",
+        "30",
+        "--out",
+        &at("b.svg"),
+    ]);
+    assert!(run.status.success());
+    assert!(std::fs::read_to_string(at("b.svg")).unwrap().contains("7x5"));
+    assert_one_error(&posewire(&["calibrate", "board", "--square", "0"]), &["1 to 1000 mm"]);
+
+    let yaml = "cam0:\n  camera_model: pinhole\n  distortion_coeffs: [-0.2, 0.1, 0.0, 0.0]\n  \
+        distortion_model: radtan\n  intrinsics: [610.0, 605.0, 320.0, 241.0]\n  \
+        resolution: [640, 480]\n";
+    std::fs::write(at("k.yaml"), yaml).unwrap();
+    let out = at("k.toml");
+    let run = posewire(&["calibrate", "import", &at("k.yaml"), "--camera", "left", "--out", &out]);
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    let file = CameraFile::read(Path::new(&out)).unwrap();
+    assert_eq!((file.camera.as_str(), file.intrinsics.fx), ("left", 610.0));
+    std::fs::write(at("f.yaml"), yaml.replace("radtan", "equidistant")).unwrap();
+    let fisheye = posewire(&["calibrate", "import", &at("f.yaml"), "--out", &out]);
+    assert_one_error(&fisheye, &["equidistant"]);
 }
