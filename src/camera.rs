@@ -5,6 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::orientation::Orientation;
+
 /// Intrinsic parameters of one camera at one picture size.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -95,6 +97,23 @@ impl Intrinsics {
         }
     }
 
+    /// The same camera whose pictures are turned.
+    pub fn turned(&self, o: Orientation) -> Self {
+        let [k1, k2, mut p1, mut p2, k3] = self.distortion;
+        let (mut fx, mut fy) = (self.fx, self.fy);
+        let [cx, cy] = o.point([self.cx, self.cy], self.width, self.height);
+        let (width, height) = o.size(self.width, self.height);
+        // The tangential part turns like a vector whose components are p2 and p1.
+        if o.mirror {
+            p2 = -p2;
+        }
+        for _ in 0..o.quarters {
+            (p1, p2) = (p2, -p1);
+            (fx, fy) = (fy, fx);
+        }
+        Self { width, height, fx, fy, cx, cy, distortion: [k1, k2, p1, p2, k3] }
+    }
+
     /// Pixel to the undistorted normalised plane: the ray is (u, v, 1).
     ///
     /// Inverts the distortion by fixed-point iteration, as OpenCV's `undistortPoints` does; far
@@ -178,6 +197,27 @@ mod tests {
         let b = a.resized(320, 240);
         let (p, q) = (a.unproject(-0.5, -0.5), b.unproject(-0.5, -0.5));
         assert!((p[0] - q[0]).abs() < 1e-12 && (p[1] - q[1]).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_turned_camera_sees_a_turned_point_at_the_turned_pixel() {
+        let camera = Intrinsics {
+            fy: 590.0,
+            cx: 300.0,
+            cy: 250.0,
+            distortion: [-0.28, 0.09, 0.004, -0.003, -0.01],
+            ..Intrinsics::from_fov(640, 480, 60.0)
+        };
+        for n in 0..8 {
+            let o = Orientation { mirror: n >= 4, quarters: n % 4 };
+            let turned = camera.turned(o);
+            for point in [[0.3, -0.2, 1.0], [-0.5, 0.4, 1.5], [0.0, 0.0, 2.0]] {
+                let wanted = o.point(camera.project(point).unwrap(), 640, 480);
+                let got = turned.project(o.direction(point)).unwrap();
+                assert!((got[0] - wanted[0]).abs() < 1e-9, "{o}: {got:?} for {wanted:?}");
+                assert!((got[1] - wanted[1]).abs() < 1e-9, "{o}: {got:?} for {wanted:?}");
+            }
+        }
     }
 
     #[test]

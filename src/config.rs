@@ -9,12 +9,15 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::calibration::file::CameraFile;
 use crate::camera::{Intrinsics, IntrinsicsError};
 use crate::capture::SourceOptions;
+use crate::capture::fault_injector::FaultSettings;
 use crate::detect::topdown::TopDownSettings;
 use crate::geodetic::Geodetic;
 use crate::lift::smooth::SmoothSettings;
 use crate::lift::{LiftSettings, LifterSettings, Mount, SubjectSettings};
+use crate::orientation::{Orientation, OrientationError};
 use crate::pipeline::Geometry;
 use crate::record::{RecordError, RecordSettings};
 use crate::track::TrackSettings;
@@ -70,6 +73,8 @@ pub struct SourceConfig {
     pub realtime: bool,
     /// Start a recording again at its end.
     pub repeat: bool,
+    /// Faults on purpose, for a rehearsal: `drop=0.05,unplug_every=900`.
+    pub faults: Option<String>,
 }
 
 /// `[camera]`.
@@ -80,6 +85,13 @@ pub struct CameraConfig {
     pub fov_degrees: Option<f64>,
     /// A calibration.
     pub intrinsics: Option<Intrinsics>,
+    /// A file of `posewire calibrate`, or of OpenCV, ROS or Kalibr; relative to the configuration.
+    pub calibration: Option<PathBuf>,
+    /// Degrees clockwise by which its pictures are turned to be upright: 0, 90, 180, 270. The
+    /// calibration is that of the picture before.
+    pub rotate: u32,
+    /// Its pictures are mirrored left to right, before they are turned.
+    pub mirror: bool,
     /// How the camera is held.
     pub mount: Option<Mount>,
     /// Where on the earth it stands.
@@ -154,6 +166,18 @@ pub enum ConfigError {
     /// The calibration cannot belong to a camera.
     #[error("[camera] {0}")]
     Intrinsics(#[from] IntrinsicsError),
+    /// The calibration cannot be read.
+    #[error("[camera] {0}")]
+    Calibration(#[from] crate::calibration::file::FileError),
+    /// Faults that are none.
+    #[error("[source] faults: {0}")]
+    Faults(String),
+    /// Pictures cannot be turned so.
+    #[error("[camera] rotate: {0}")]
+    Orientation(#[from] OrientationError),
+    /// Two calibrations.
+    #[error("[camera] has intrinsics and a calibration: which one holds?")]
+    TwoCalibrations,
     /// The recorder cannot work so.
     #[error("{0}")]
     Record(#[from] RecordError),
@@ -205,8 +229,13 @@ impl Config {
     pub fn from_file(path: &Path) -> Result<Self, ConfigError> {
         let text = fs::read_to_string(path)
             .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        Self::from_toml(&text)
-            .map_err(|problem| ConfigError::Parse { path: path.to_owned(), problem })
+        let mut config = Self::from_toml(&text)
+            .map_err(|problem| ConfigError::Parse { path: path.to_owned(), problem })?;
+        // A service's working directory is nowhere in particular.
+        if let (Some(file), Some(folder)) = (&mut config.camera.calibration, path.parent()) {
+            *file = folder.join(&*file);
+        }
+        Ok(config)
     }
 
     /// Reads a configuration.
@@ -223,13 +252,29 @@ impl Config {
         })
     }
 
-    /// Checks everything that can be checked without touching a device.
+    /// Checks everything that can be checked without touching a device; reads the calibration.
     ///
     /// # Errors
     /// Names the first setting that cannot hold.
     pub fn check(self) -> Result<Plan, ConfigError> {
+        let file = self.camera.calibration.as_deref().map(CameraFile::read).transpose()?;
+        if file.is_some() && self.camera.intrinsics.is_some() {
+            return Err(ConfigError::TwoCalibrations);
+        }
+        let orientation = Orientation::new(self.camera.rotate, self.camera.mirror)?;
+        // Where the camera's place is known, so is how it is held.
+        let placed = file.as_ref().and_then(|f| f.extrinsics.as_ref()).map(|e| e.gravity());
+        let placed = placed.map(|down| Mount::from_gravity(orientation.direction(down)));
+        let mount = self.camera.mount.or(placed);
+        let mut recorded = self.clone();
+        if let Some(file) = &file {
+            // A recording outlives the calibration's file.
+            recorded.camera.calibration = None;
+            recorded.camera.intrinsics = Some(file.intrinsics);
+            recorded.camera.mount = mount;
+        }
         // For the record only: what cannot be written down is no reason not to run.
-        let written = toml::to_string(&self).unwrap_or_default();
+        let written = toml::to_string(&recorded).unwrap_or_default();
         let Config {
             source,
             camera,
@@ -244,7 +289,14 @@ impl Config {
             record,
             publish,
         } = self;
-        let uri = source.uri.ok_or(ConfigError::NoSource)?;
+        let mut uri = source.uri.ok_or(ConfigError::NoSource)?;
+        if let Some(faults) = &source.faults {
+            FaultSettings::parse(faults).map_err(ConfigError::Faults)?;
+            uri = format!("faults:{faults}:{uri}");
+        }
+        if !orientation.is_upright() {
+            uri = format!("turned:{orientation}:{uri}");
+        }
         within(
             "[source] rate",
             source.rate,
@@ -317,10 +369,13 @@ impl Config {
         let wanted = "must be from 0 to 1000";
         within("[smooth] beta", Some(smooth.beta), 0.0..=1000.0, wanted)?;
         record.check()?;
-        let (geometry, focal_doubt) = match (camera.intrinsics, camera.fov_degrees) {
+        let known = file.as_ref().map(|f| f.intrinsics).or(camera.intrinsics);
+        let (geometry, focal_doubt) = match (known, camera.fov_degrees) {
             (Some(intrinsics), _) => {
                 intrinsics.check()?;
-                (Geometry::Calibrated(intrinsics), FOCAL_DOUBT[0])
+                let stated = file.as_ref().and_then(|f| f.quality).map(|q| q.focal_deviation);
+                let doubt = stated.map_or(FOCAL_DOUBT[0], |d| d.clamp(1e-3, 0.1));
+                (Geometry::Calibrated(intrinsics.turned(orientation)), doubt)
             }
             (None, Some(degrees)) => (Geometry::AssumedFov(degrees), FOCAL_DOUBT[1]),
             (None, None) => (Geometry::AssumedFov(ASSUMED_FOV_DEGREES), FOCAL_DOUBT[2]),
@@ -338,7 +393,7 @@ impl Config {
             backend: engine.backend.unwrap_or_else(|| "auto".to_owned()),
             detector,
             tracker,
-            lift: LiftSettings { mount: camera.mount, smooth, lifter: lift, subject, focal_doubt },
+            lift: LiftSettings { mount, smooth, lifter: lift, subject, focal_doubt },
             record,
             clock_state: clock.state,
             publish: publish.into_iter().map(|p| p.uri).collect(),
@@ -451,6 +506,65 @@ mod tests {
     fn without_a_source_the_error_says_how_to_give_one() {
         let error = Config::default().check().unwrap_err();
         assert!(error.to_string().contains("--source"));
+    }
+
+    #[test]
+    fn a_calibration_file_is_found_beside_the_configuration_and_brings_the_mount() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("posewire.toml");
+        let text = "[source]\nuri='demo:'\n[camera]\ncalibration='calib/front.toml'\n";
+        fs::write(&path, text).unwrap();
+        let error = Config::from_file(&path).unwrap().check().unwrap_err();
+        assert!(error.to_string().contains("calib/front.toml"), "{error}");
+
+        // A quarter of a circle about x: looks along the world's y, level.
+        let half = std::f64::consts::FRAC_1_SQRT_2;
+        let file = CameraFile {
+            camera: "front".into(),
+            origin: String::new(),
+            intrinsics: Intrinsics::from_fov(640, 480, 60.0),
+            quality: None,
+            extrinsics: Some(crate::calibration::pose::Extrinsics {
+                frame: "world".into(),
+                translation: [0.0, 0.0, 1.5],
+                rotation: [half, -half, 0.0, 0.0],
+            }),
+        };
+        file.write(&folder.path().join("calib/front.toml")).unwrap();
+        let plan = Config::from_file(&path).unwrap().check().unwrap();
+        assert_eq!(plan.geometry, Geometry::Calibrated(file.intrinsics));
+        // What is recorded holds without the file.
+        let again = Config::from_toml(&plan.written).unwrap().check().unwrap();
+        assert_eq!((again.geometry, again.lift.mount), (plan.geometry, plan.lift.mount));
+        assert_eq!(plan.lift.focal_doubt, FOCAL_DOUBT[0]);
+        let mount = plan.lift.mount.unwrap();
+        assert!(mount.pitch_degrees.abs() < 1e-9 && mount.roll_degrees.abs() < 1e-9, "{mount:?}");
+
+        let both = format!(
+            "{text}intrinsics = {{ width = 640, height = 480, fx = 1, fy = 1, cx = 0, cy = 0 }}"
+        );
+        fs::write(&path, both).unwrap();
+        let error = Config::from_file(&path).unwrap().check().unwrap_err();
+        assert!(matches!(error, ConfigError::TwoCalibrations));
+    }
+
+    #[test]
+    fn turned_pictures_and_rehearsed_faults_wrap_the_source_and_turn_the_calibration() {
+        let text = "[source]\nuri='demo:'\nfaults='drop=0.1,seed=3'\n[camera]\nrotate=90\n\
+            mirror=true\nintrinsics = { width = 640, height = 480, fx = 500, fy = 510, cx = 300, \
+            cy = 200 }";
+        let plan = Config::from_toml(text).unwrap().check().unwrap();
+        assert_eq!(plan.source, "turned:90,mirror:faults:drop=0.1,seed=3:demo:");
+        let Geometry::Calibrated(lens) = plan.geometry else { panic!("calibrated") };
+        assert_eq!((lens.width, lens.height, lens.fx, lens.fy), (480, 640, 510.0, 500.0));
+        assert_eq!((lens.cx, lens.cy), (279.0, 339.0));
+
+        let wrong = "[source]\nuri='demo:'\n[camera]\nrotate=45";
+        let error = Config::from_toml(wrong).unwrap().check().unwrap_err().to_string();
+        assert!(error.contains("rotate") && error.contains("90"), "{error}");
+        let wrong = "[source]\nuri='demo:'\nfaults='drip=1'";
+        let error = Config::from_toml(wrong).unwrap().check().unwrap_err().to_string();
+        assert!(error.contains("faults") && error.contains("drip"), "{error}");
     }
 
     #[test]

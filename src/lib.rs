@@ -15,8 +15,8 @@
 //! | what happens to a frame | [`pipeline`]: no threads, no I/O; [`eval`]: how good the poses are |
 //! | stages | [`capture`], [`detect`], [`track`], [`lift`], [`publish`], [`record`], [`export`] |
 //! | files | [`recording`]: MCAP |
-//! | machinery | [`engine`] (networks), [`wire`] (packets to bytes), [`decode`] (JPEG), [`download`] (HTTP), [`figure`] (the demo's human), [`frame`] (pixels) |
-//! | ground | [`pose`], [`camera`], [`fault`], [`geodetic`], [`metrics`], [`rotations`], [`skeleton`], [`time`], [`handoff`], [`stats`], [`thermal`] |
+//! | machinery | [`engine`] (networks), [`wire`] (packets to bytes), [`decode`] (JPEG), [`calibration`] (lenses), [`download`] (HTTP), [`figure`] (the demo's human), [`frame`] (pixels) |
+//! | ground | [`pose`], [`camera`], [`fault`], [`geodetic`], [`metrics`], [`rotations`], [`skeleton`], [`time`], [`handoff`], [`orientation`], [`stats`], [`thermal`] |
 //!
 //! Dependencies point strictly downward and the rooms of one row never import each other;
 //! `tests/layering.rs` reads the `use` lines and fails on any other arrow.
@@ -46,6 +46,7 @@ pub mod track;
 
 pub mod recording;
 
+pub mod calibration;
 pub mod decode;
 pub mod download;
 pub mod engine;
@@ -59,6 +60,7 @@ pub mod fault;
 pub mod geodetic;
 pub mod handoff;
 pub mod metrics;
+pub mod orientation;
 pub mod pose;
 pub mod rotations;
 pub mod skeleton;

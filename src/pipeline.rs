@@ -28,7 +28,24 @@ pub enum Geometry {
 impl Geometry {
     fn at(&self, width: u32, height: u32) -> Intrinsics {
         match self {
-            Self::Calibrated(intrinsics) => intrinsics.resized(width, height),
+            Self::Calibrated(intrinsics) => {
+                let (w, h) = (intrinsics.width, intrinsics.height);
+                let sides = u64::from(width) * u64::from(h);
+                // A row or column more is a codec's rounding.
+                if sides.abs_diff(u64::from(height) * u64::from(w)) > u64::from(w.max(h)) {
+                    log::warn!(
+                        "the camera is calibrated for {w}x{h}, but its pictures are \
+                         {width}x{height}: another shape is another part of the sensor, and poses \
+                         will be wrong; calibrate at this size"
+                    );
+                } else if (width, height) != (w, h) {
+                    log::info!(
+                        "the camera is calibrated for {w}x{h}; its pictures of {width}x{height} \
+                         are taken to be the same, scaled"
+                    );
+                }
+                intrinsics.resized(width, height)
+            }
             Self::AssumedFov(degrees) => Intrinsics::from_fov(width, height, *degrees),
         }
     }

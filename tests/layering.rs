@@ -17,11 +17,11 @@ const ROWS: &[&[&str]] = &[
     &["pipeline", "eval"],
     &["capture", "detect", "track", "lift", "publish", "record", "export"],
     &["recording"],
-    &["engine", "wire", "decode", "download", "figure"],
+    &["calibration", "engine", "wire", "decode", "download", "figure"],
     &["frame"],
     &["pose"],
     &["camera", "fault", "geodetic", "metrics", "rotations"],
-    &["skeleton", "time", "handoff", "stats", "thermal"],
+    &["skeleton", "time", "handoff", "orientation", "stats", "thermal"],
 ];
 
 /// The only files that may contain `unsafe` code.

@@ -4,14 +4,20 @@
 #[cfg(feature = "recording")]
 #[path = "../../src/camera.rs"]
 pub mod camera;
+#[cfg(feature = "jpeg")]
+#[path = "../../src/decode/mod.rs"]
+pub mod decode;
 #[path = "../../src/fault.rs"]
 pub mod fault;
-#[cfg(feature = "recording")]
+#[cfg(any(feature = "recording", feature = "jpeg"))]
 #[path = "../../src/frame.rs"]
 pub mod frame;
-#[cfg(feature = "recording")]
+#[cfg(any(feature = "recording", feature = "jpeg"))]
 #[path = "../../src/handoff/mod.rs"]
 pub mod handoff;
+#[cfg(feature = "recording")]
+#[path = "../../src/orientation.rs"]
+pub mod orientation;
 #[path = "../../src/pose.rs"]
 pub mod pose;
 #[cfg(feature = "recording")]

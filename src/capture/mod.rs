@@ -9,6 +9,9 @@
 //! | `v4l2:/dev/video0`, `/dev/video0`, `/dev/v4l/by-id/...` | a camera: [`v4l2`] |
 //! | `x.mcap` | a recording of ours: [`replay`] |
 //! | a directory, another file | a recording: [`clip`] |
+//! | `gst:PIPELINE` | a GStreamer pipeline: [`gst`] |
+//! | `turned:DEGREES:URI`, `turned:DEGREES,mirror:URI` | any of these, turned: [`turned`] |
+//! | `faults:SETTINGS:URI` | any of these, with faults on purpose: [`fault_injector`] |
 //! | `rtsp://...`, `http://...` | a stream that ffmpeg can play: [`clip`] |
 //!
 //! Recordings are read as fast as they are processed, or at their own speed with
@@ -17,9 +20,12 @@
 
 pub mod clip;
 pub mod demo;
+pub mod fault_injector;
+pub mod gst;
 pub mod paced;
 pub mod pool;
 pub mod replay;
+pub mod turned;
 pub mod v4l2;
 
 use std::path::Path;
@@ -151,6 +157,22 @@ fn open_with(
         Location::File(path) if path.extension().is_some_and(|e| e == "mcap") => {
             Box::new(replay::Replay::open(uri, path, options)?)
         }
+        Location::Gst(pipeline) => {
+            return Ok(Box::new(gst::Gst::open(uri, pipeline, options)?));
+        }
+        Location::Turned(orientation, inner) => {
+            let orientation = orientation.parse().map_err(|e| unusable(format!("{e}")))?;
+            let inner = open_with(inner, options, tools)?;
+            return Ok(Box::new(turned::Turned::new(uri, inner, orientation)));
+        }
+        Location::Faults(settings, inner) => {
+            let settings = fault_injector::FaultSettings::parse(settings).map_err(unusable)?;
+            let clock = Arc::new(MonotonicClock);
+            fault_injector::check_present(uri, clock.as_ref())?;
+            let inner = open_with(inner, options, tools)?;
+            let faulty = fault_injector::FaultInjector::new(uri, inner, settings, clock);
+            return Ok(Box::new(faulty));
+        }
         Location::Stream => Box::new(clip::open_stream(uri, options, tools)?),
         Location::File(path) => Box::new(clip::open(uri, path, options, tools)?),
     };
@@ -168,6 +190,12 @@ enum Location<'a> {
     Camera(&'a Path, &'a str),
     Stream,
     File(&'a Path),
+    /// A pipeline as `gst-launch-1.0` takes it.
+    Gst(&'a str),
+    /// An orientation, and the source that it is for.
+    Turned(&'a str, &'a str),
+    /// Settings, and the source that they are for.
+    Faults(&'a str, &'a str),
 }
 
 impl<'a> Location<'a> {
@@ -180,6 +208,16 @@ impl<'a> Location<'a> {
             let device = device.unwrap_or(uri);
             let (path, query) = device.split_once('?').unwrap_or((device, ""));
             return Self::Camera(Path::new(path), query);
+        }
+        if let Some(pipeline) = uri.strip_prefix("gst:") {
+            return Self::Gst(pipeline);
+        }
+        if let Some((how, inner)) = uri.strip_prefix("turned:").and_then(|r| r.split_once(':')) {
+            return Self::Turned(how, inner);
+        }
+        if let Some((settings, inner)) = uri.strip_prefix("faults:").and_then(|r| r.split_once(':'))
+        {
+            return Self::Faults(settings, inner);
         }
         if let Some(path) = uri.strip_prefix("file://") {
             return Self::File(Path::new(path));
@@ -208,6 +246,10 @@ mod tests {
             ("/dev/video0", camera("/dev/video0", "")),
             ("/dev/v4l/by-id/usb-x-index0", camera("/dev/v4l/by-id/usb-x-index0", "")),
             ("rtsp://host/stream", Location::Stream),
+            ("gst:videotestsrc ! a/b", Location::Gst("videotestsrc ! a/b")),
+            ("faults:drop=0.1,seed=2:demo:9", Location::Faults("drop=0.1,seed=2", "demo:9")),
+            ("turned:90:/dev/video0", Location::Turned("90", "/dev/video0")),
+            ("faults::rtsp://host/x", Location::Faults("", "rtsp://host/x")),
             ("file:///a/b.mp4", Location::File(Path::new("/a/b.mp4"))),
             ("a/b.mp4", Location::File(Path::new("a/b.mp4"))),
             ("odd name: ://x.avi", Location::File(Path::new("odd name: ://x.avi"))),

@@ -1,5 +1,6 @@
 //! What can be asked of posewire: one file per subcommand.
 
+mod calibrate;
 mod demo;
 mod eval;
 mod export;
@@ -47,6 +48,8 @@ enum Command {
     Export(export::Export),
     /// List the models that are known here, or add one
     Models(models::Models),
+    /// Measure a camera: its lens, and where it is
+    Calibrate(calibrate::Calibrate),
 }
 
 /// Why a subcommand ended, in words for the operator, and how the process is to end.
@@ -79,6 +82,7 @@ pub fn main() -> ExitCode {
         Command::Recover(args) => recover::recover(&args),
         Command::Export(args) => export::export(&args),
         Command::Models(args) => models::models(&args),
+        Command::Calibrate(args) => calibrate::calibrate(&args),
     };
     let exit = match done {
         Ok(()) => Exit::Success,

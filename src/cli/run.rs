@@ -46,6 +46,18 @@ pub(super) struct Run {
     /// The camera's field of view along the picture's longer side, where it is not calibrated
     #[arg(long, value_name = "DEGREES")]
     fov: Option<f64>,
+    /// The camera's calibration: a file of posewire calibrate, OpenCV, ROS or Kalibr
+    #[arg(long, value_name = "FILE", conflicts_with = "fov")]
+    calibration: Option<PathBuf>,
+    /// Degrees clockwise by which pictures are turned to be upright: 0, 90, 180, 270
+    #[arg(long, value_name = "DEGREES")]
+    rotate: Option<u32>,
+    /// Mirror pictures left to right
+    #[arg(long)]
+    mirror: bool,
+    /// Rehearse faults of the source: drop=0.05,freeze_every=300,unplug_every=900
+    #[arg(long, value_name = "FAULTS")]
+    faults: Option<String>,
     /// How far the camera looks up (0: level, negative: down), where it is known: lets the lifter
     /// tell a leaning body from a leaning camera
     #[arg(long, value_name = "DEGREES", allow_negative_numbers = true)]
@@ -82,7 +94,14 @@ impl Run {
         source.rate = self.rate.or(source.rate);
         source.realtime |= self.realtime;
         source.repeat |= self.repeat;
+        source.faults = self.faults.clone().or(source.faults.take());
+        config.camera.rotate = self.rotate.unwrap_or(config.camera.rotate);
+        config.camera.mirror |= self.mirror;
         config.camera.fov_degrees = self.fov.or(config.camera.fov_degrees);
+        if self.calibration.is_some() {
+            config.camera.calibration.clone_from(&self.calibration);
+            config.camera.intrinsics = None;
+        }
         if let Some(pitch_degrees) = self.pitch {
             let roll_degrees = config.camera.mount.map_or(0.0, |m| m.roll_degrees);
             config.camera.mount = Some(Mount { pitch_degrees, roll_degrees });
@@ -107,8 +126,8 @@ pub(super) fn run(args: Run) -> Result<(), Failure> {
         start::prepare(&plan, |catalog, backend| start::detector(&plan, catalog, backend))?;
     if let Geometry::AssumedFov(degrees) = plan.geometry {
         log::info!(
-            "camera: not calibrated, a field of view of {degrees} degrees is assumed (--fov, or \
-             [camera] in the configuration)"
+            "camera: not calibrated, a field of view of {degrees} degrees is assumed: poses are \
+             only as right as that is (--fov; or measure it with posewire calibrate camera)"
         );
     }
     if plan.publish.is_empty() {

@@ -53,6 +53,15 @@ impl Mount {
         let (p, q) = (self.pitch_degrees.to_radians(), self.roll_degrees.to_radians());
         [q.sin() * p.cos(), q.cos() * p.cos(), -p.sin()]
     }
+
+    /// How a camera is held in whose frame things fall in the direction of `down` (a unit vector).
+    pub fn from_gravity(down: [f64; 3]) -> Self {
+        let [x, y, z] = down;
+        Self {
+            pitch_degrees: (-z).clamp(-1.0, 1.0).asin().to_degrees(),
+            roll_degrees: x.atan2(y).to_degrees(),
+        }
+    }
 }
 
 /// Everything that the lifter is told.

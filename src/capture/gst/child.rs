@@ -1,0 +1,278 @@
+//! `gst-launch-1.0` as a child process, and its three pipes, read by one `poll`.
+//!
+//! Pixels come through the child's standard input, of all things: the end of a pipe that can be
+//! written to. Standard output carries the words of `-v`, standard error the errors, and the
+//! standard library hands a child no fourth descriptor.
+
+use std::collections::VecDeque;
+use std::io::{self, PipeReader, Read};
+use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{self, ChildStderr, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use arrayvec::ArrayVec;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::words::{NAME, Said};
+
+/// How much of what is said on standard error is kept.
+const KEPT: usize = 4096;
+
+/// A line that does not end is none of ours.
+const MAX_LINE: usize = 1 << 16;
+
+/// What [`Child::wait`] saw.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Event {
+    /// A line of our element.
+    Said(Said),
+    /// There are pixels to be read.
+    Pixels,
+    /// The time is up.
+    Nothing,
+    /// The child's pixels are at their end.
+    Ended,
+}
+
+/// One run of the program.
+pub(super) struct Child {
+    process: process::Child,
+    pixels: PipeReader,
+    words: Option<ChildStdout>,
+    errors: Option<ChildStderr>,
+    /// Bytes of standard output that are no whole line yet.
+    line: Vec<u8>,
+    heard: VecDeque<Said>,
+    /// Buffers that were announced and not read yet.
+    announced: VecDeque<(usize, Option<i64>)>,
+    said: Vec<u8>,
+    pixels_ended: bool,
+}
+
+impl Child {
+    pub(super) fn start(program: &Path, pipeline: &str) -> Result<Self, String> {
+        // As gst-launch splits its own arguments when they come as one: at spaces. Its parser
+        // knows quotes, but they must reach it.
+        let words: Vec<&str> = pipeline.split_whitespace().collect();
+        if words.is_empty() {
+            return Err("an empty pipeline: write gst:ELEMENT ! ELEMENT ...".into());
+        }
+        let (pixels, end) = io::pipe().map_err(|e| format!("no pipe: {e}"))?;
+        let mut process = Command::new(program)
+            .arg("-v")
+            .args(words)
+            .args(["!", "identity", &format!("name={NAME}"), "silent=false"])
+            .args(["!", "fdsink", "fd=0", "sync=false"])
+            .stdin(Stdio::from(end))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            // A ctrl-C in the terminal reaches us alone; the shutdown is ours to order.
+            .process_group(0)
+            .spawn()
+            .map_err(|e| match e.kind() {
+                io::ErrorKind::NotFound => "gst-launch-1.0 was not found on PATH: install it \
+                     (Debian, Ubuntu: apt-get install gstreamer1.0-tools \
+                     gstreamer1.0-plugins-base)"
+                    .to_owned(),
+                _ => format!("gst-launch-1.0 cannot be started: {e}"),
+            })?;
+        let (words, errors) = (process.stdout.take(), process.stderr.take());
+        let child = Self {
+            process,
+            pixels,
+            words,
+            errors,
+            line: Vec::new(),
+            heard: VecDeque::new(),
+            announced: VecDeque::with_capacity(64),
+            said: Vec::new(),
+            pixels_ended: false,
+        };
+        child.set_up().map_err(|e| format!("gst-launch-1.0's pipes: {e}"))?;
+        Ok(child)
+    }
+
+    fn set_up(&self) -> io::Result<()> {
+        rustix::io::ioctl_fionbio(&self.pixels, true)?;
+        if let Some(words) = &self.words {
+            rustix::io::ioctl_fionbio(words, true)?;
+        }
+        if let Some(errors) = &self.errors {
+            rustix::io::ioctl_fionbio(errors, true)?;
+        }
+        // Fewer switches between the two processes; refused where the user's pipes are full.
+        let _ = rustix::pipe::fcntl_setpipe_size(&self.pixels, 1 << 20);
+        Ok(())
+    }
+
+    /// Notes a buffer that will come.
+    pub(super) fn announce(&mut self, size: usize, presented: Option<i64>) {
+        self.announced.push_back((size, presented));
+    }
+
+    /// The buffer whose bytes come next.
+    pub(super) fn announced(&self) -> Option<(usize, Option<i64>)> {
+        self.announced.front().copied()
+    }
+
+    pub(super) fn take_announced(&mut self) {
+        self.announced.pop_front();
+    }
+
+    /// Moves pixels that are there into `place`; how many bytes.
+    pub(super) fn read(&mut self, place: &mut [u8]) -> Result<usize, String> {
+        let mut filled = 0;
+        while filled < place.len() {
+            match self.pixels.read(&mut place[filled..]) {
+                Ok(0) => {
+                    self.pixels_ended = true;
+                    break;
+                }
+                Ok(n) => filled += n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
+                Err(e) => return Err(format!("cannot read pixels: {e}")),
+            }
+        }
+        Ok(filled)
+    }
+
+    /// Waits for something to happen, for at most `limit`.
+    pub(super) fn wait(&mut self, limit: Duration) -> Result<Event, String> {
+        let until = Instant::now() + limit;
+        loop {
+            if let Some(said) = self.heard.pop_front() {
+                return Ok(Event::Said(said));
+            }
+            if self.pixels_ended && self.words.is_none() {
+                return Ok(Event::Ended);
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            let timeout = Timespec {
+                tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+                tv_nsec: left.subsec_nanos().into(),
+            };
+            // Pixels are of interest only if it is known whose they are: otherwise this would
+            // return again and again while the words about them are on their way.
+            let wanted = !self.pixels_ended && !self.announced.is_empty();
+            let mut fds = ArrayVec::<PollFd<'_>, 3>::new();
+            if let Some(words) = &self.words {
+                fds.push(PollFd::from_borrowed_fd(words.as_fd(), PollFlags::IN));
+            }
+            if let Some(errors) = &self.errors {
+                fds.push(PollFd::from_borrowed_fd(errors.as_fd(), PollFlags::IN));
+            }
+            if wanted {
+                fds.push(PollFd::from_borrowed_fd(self.pixels.as_fd(), PollFlags::IN));
+            }
+            if fds.is_empty() {
+                // Nothing will be announced any more.
+                self.pixels_ended = true;
+                return Ok(Event::Ended);
+            }
+            match poll(&mut fds, Some(&timeout)) {
+                Ok(0) => return Ok(Event::Nothing),
+                Ok(_) => {}
+                Err(rustix::io::Errno::INTR) => continue,
+                Err(e) => return Err(format!("cannot wait for gst-launch-1.0: {e}")),
+            }
+            let pixels = wanted && fds.last().is_some_and(|fd| !fd.revents().is_empty());
+            drop(fds);
+            self.listen_to_errors();
+            self.listen_to_words();
+            if pixels && self.heard.is_empty() {
+                return Ok(Event::Pixels);
+            }
+        }
+    }
+
+    fn listen_to_words(&mut self) {
+        let Some(words) = &mut self.words else { return };
+        let mut chunk = [0; 8192];
+        loop {
+            match words.read(&mut chunk) {
+                Ok(0) => {
+                    self.words = None;
+                    if self.announced.is_empty() {
+                        self.pixels_ended = true;
+                    }
+                    return;
+                }
+                Ok(n) => {
+                    for part in chunk[..n].split_inclusive(|b| *b == b'\n') {
+                        if self.line.len() + part.len() <= MAX_LINE {
+                            self.line.extend_from_slice(part);
+                        }
+                        if part.ends_with(b"\n") {
+                            let line = String::from_utf8_lossy(&self.line);
+                            self.heard.extend(Said::parse(line.trim_end()));
+                            self.line.clear();
+                        }
+                    }
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn listen_to_errors(&mut self) {
+        let Some(errors) = &mut self.errors else { return };
+        let mut chunk = [0; 4096];
+        loop {
+            match errors.read(&mut chunk) {
+                Ok(0) => {
+                    self.errors = None;
+                    return;
+                }
+                Ok(n) => {
+                    self.said.extend_from_slice(&chunk[..n]);
+                    let surplus = self.said.len().saturating_sub(KEPT);
+                    self.said.drain(..surplus);
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn kill_for_a_test(&mut self) {
+        self.process.kill().ok();
+    }
+
+    #[cfg(test)]
+    pub(super) fn id_for_a_test(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Whether the child, whose pipes are closed, ended well, and what it said of it.
+    pub(super) fn last_words(&mut self) -> (bool, String) {
+        let status = self.process.wait();
+        self.listen_to_errors();
+        let said = String::from_utf8_lossy(&self.said);
+        // `ERROR: from element ...: what happened`; other lines are where in the source.
+        let line = said
+            .lines()
+            .map(str::trim)
+            .find(|l| l.starts_with("ERROR") || l.starts_with("WARNING"))
+            .or_else(|| said.lines().map(str::trim).rfind(|l| !l.is_empty()))
+            .map(str::to_owned);
+        match (status, line) {
+            (Ok(status), _) if status.success() => (true, "the pipeline ended".into()),
+            (_, Some(line)) => (false, line),
+            (Ok(status), None) => (false, format!("gst-launch-1.0 was stopped: {status}")),
+            (Err(e), None) => (false, format!("gst-launch-1.0 ended: {e}")),
+        }
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // Both fail only if the child is gone already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
