@@ -21,6 +21,7 @@ use crate::orientation::{Orientation, OrientationError};
 use crate::pipeline::Geometry;
 use crate::record::{RecordError, RecordSettings};
 use crate::track::TrackSettings;
+use crate::view::ViewSettings;
 use crate::wire::ClockState;
 
 /// A configuration as it is written in a file or on the command line.
@@ -49,6 +50,8 @@ pub struct Config {
     pub record: RecordSettings,
     /// What this machine's time is worth.
     pub clock: ClockConfig,
+    /// The live page.
+    pub view: ViewSettings,
     /// Where poses go.
     pub publish: Vec<PublishConfig>,
 }
@@ -204,6 +207,10 @@ pub struct Plan {
     pub lift: LiftSettings,
     /// Recording.
     pub record: RecordSettings,
+    /// The live page.
+    pub view: ViewSettings,
+    /// Whether another port will do where the one that is named is taken.
+    pub view_may_move: bool,
     /// How the realtime clock is disciplined.
     pub clock_state: ClockState,
     /// The publishers' URIs.
@@ -287,6 +294,7 @@ impl Config {
             smooth,
             clock,
             record,
+            view,
             publish,
         } = self;
         let mut uri = source.uri.ok_or(ConfigError::NoSource)?;
@@ -395,6 +403,8 @@ impl Config {
             tracker,
             lift: LiftSettings { mount, smooth, lifter: lift, subject, focal_doubt },
             record,
+            view,
+            view_may_move: false,
             clock_state: clock.state,
             publish: publish.into_iter().map(|p| p.uri).collect(),
             geodetic: camera.geodetic,

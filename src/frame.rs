@@ -141,6 +141,17 @@ impl ImageLayout {
         Self { width, height, format, color, planes }
     }
 
+    /// The picture in `bytes`, a single memory; `None` if they are too few.
+    pub fn picture<'a>(&self, bytes: &'a [u8]) -> Option<ImageView<'a>> {
+        let planes: Option<ArrayVec<_, 3>> = self
+            .planes
+            .iter()
+            .map(|p| Some(Plane { data: bytes.get(p.offset..p.offset + p.len)?, stride: p.stride }))
+            .collect();
+        let Self { width, height, format, color, .. } = *self;
+        planes.map(|planes| ImageView { width, height, format, color, planes })
+    }
+
     /// Bytes that the planes take in a single memory.
     pub fn byte_len(&self) -> usize {
         self.planes.iter().map(|p| p.offset + p.len).max().unwrap_or(0)

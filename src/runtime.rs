@@ -5,8 +5,8 @@
 //!    ▲────────── Lease (the buffer goes home) ────────────────┘
 //! ```
 //!
-//! The recorder has a thread and a way of its own: `record`. What a publisher's thread does is in
-//! `publish`.
+//! The recorder has a thread and a way of its own: `record`; so has the live page: `view`. What a
+//! publisher's thread does is in `publish`.
 //!
 //! The calling thread supervises: it hears of endings and faults through one channel and calls
 //! the watcher. Shutdown flows with the data: capture stops and closes the mailbox, perception
@@ -14,6 +14,7 @@
 
 mod publish;
 mod record;
+mod view;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -34,6 +35,7 @@ use crate::record::Recorder;
 use crate::stats::{Counts, Stats, add};
 use crate::thermal::Thermometer;
 use crate::time::{Clock, Timestamp};
+use crate::view::View;
 use crate::wire::{FaultRecord, MAX_FAULTS, State, StatusMessage};
 
 /// No wait is longer: how fast every thread sees that it is to stop.
@@ -64,6 +66,8 @@ pub struct Job {
     pub publishers: Vec<Box<dyn Publisher>>,
     /// What is seen and said, into files.
     pub recorder: Option<Recorder>,
+    /// The live page.
+    pub view: Option<View>,
     /// Asks the flight recorder to write; a signal handler raises it.
     pub dump: Request,
     /// The present.
@@ -152,11 +156,15 @@ pub fn run(
 ) -> Result<(), RunError> {
     let (events, heard) = crossbeam_channel::unbounded();
     let publisher_count = job.publishers.len();
-    // The recorder finishes like a publisher.
-    let consumers = publisher_count + usize::from(job.recorder.is_some());
+    // The recorder and the page's three threads finish like publishers.
+    let consumers = publisher_count
+        + usize::from(job.recorder.is_some())
+        + VIEW.len() * usize::from(job.view.is_some());
+    // The page takes poses like a publisher, from the last ring.
+    let ring_count = publisher_count + usize::from(job.view.is_some());
     let shared = Shared {
         frames: Arc::new(Latest::new()),
-        rings: (0..publisher_count).map(|_| Ring::new(RING_CAPACITY)).collect(),
+        rings: (0..ring_count).map(|_| Ring::new(RING_CAPACITY)).collect(),
         stats: stats.clone(),
         begun: job.clock.now(),
         thermometer: Arc::new(Thermometer::of_this_machine()),
@@ -197,8 +205,26 @@ pub fn run(
         let body = move |s: &Shared| record::record(s, recorder, &out);
         started = started.and(spawn(RECORDER.into(), Box::new(body)));
     }
+    let mut eye = None;
+    if let Some(View { feed, previewer, server }) = job.view {
+        let (into, out) = view::way(&previewer);
+        eye = Some(into);
+        let feed = move |s: &Shared| {
+            if let Some(ring) = s.rings.get(publisher_count) {
+                view::feed(s, ring, feed);
+            }
+        };
+        let bodies: [Box<dyn FnOnce(&Shared) + Send>; VIEW.len()] = [
+            Box::new(feed),
+            Box::new(move |_| view::preview(previewer, &out)),
+            Box::new(move |_| server.run()),
+        ];
+        for (name, body) in VIEW.into_iter().zip(bodies) {
+            started = started.and(spawn(name.into(), body));
+        }
+    }
     let (pipeline, open) = (job.pipeline, job.open);
-    let body = move |s: &Shared| perceive(s, pipeline, intake);
+    let body = move |s: &Shared| perceive(s, pipeline, intake, eye);
     started = started.and(spawn(PERCEPTION.into(), Box::new(body)));
     started = started.and(spawn(CAPTURE.into(), Box::new(move |s| capture(s, open))));
     if let Err(error) = started {
@@ -226,6 +252,7 @@ const CAPTURE: &str = "capture";
 const PERCEPTION: &str = "perception";
 const PUBLISH: &str = "publish-";
 const RECORDER: &str = "record";
+const VIEW: [&str; 3] = ["view-feed", "view-preview", "view-server"];
 
 impl Shared {
     /// Ends the run because of `message`.
@@ -468,7 +495,12 @@ fn hand_on(shared: &Shared, frame: Frame, live: bool) -> bool {
 }
 
 /// The perception thread: the newest frame through the pipeline, its poses to every ring.
-fn perceive(shared: &Shared, mut pipeline: Pipeline, mut intake: Option<record::Intake>) {
+fn perceive(
+    shared: &Shared,
+    mut pipeline: Pipeline,
+    mut intake: Option<record::Intake>,
+    mut eye: Option<view::Eye>,
+) {
     let stats = &shared.stats;
     let mut limit = RateLimit::default();
     loop {
@@ -490,8 +522,9 @@ fn perceive(shared: &Shared, mut pipeline: Pipeline, mut intake: Option<record::
                 continue;
             }
         };
-        // The buffer goes home before the poses go out, unless the recorder wants a copy of it.
-        let frame = intake.is_some().then_some(frame);
+        // The buffer goes home before the poses go out, unless somebody wants a copy of it.
+        let shown = eye.as_mut().is_some_and(|eye| eye.wants(&frame, poses.stamps.lifted));
+        let frame = (shown || intake.is_some()).then_some(frame);
         let stamps = &poses.stamps;
         stats.stages.decode.record(stamps.decoded.since(begun));
         stats.stages.detect.record(stamps.detected.since(stamps.decoded));
@@ -503,7 +536,11 @@ fn perceive(shared: &Shared, mut pipeline: Pipeline, mut intake: Option<record::
                 add(&stats.counters.publish_displaced, 1);
             }
         }
-        if let (Some(intake), Some(frame)) = (&mut intake, frame) {
+        let Some(frame) = frame else { continue };
+        if let (Some(eye), true) = (&eye, shown) {
+            eye.offer(&frame, &poses);
+        }
+        if let Some(intake) = &mut intake {
             intake.offer(shared, &frame, &poses);
         }
     }

@@ -14,11 +14,12 @@ const BUCKETS: usize = (PER_OCTAVE * OCTAVES) as usize + 1;
 /// A histogram of durations with logarithmic buckets; any thread may record, any may read.
 pub struct Histogram {
     buckets: [AtomicU64; BUCKETS],
+    nanos: AtomicU64,
 }
 
 impl Default for Histogram {
     fn default() -> Self {
-        Self { buckets: std::array::from_fn(|_| AtomicU64::new(0)) }
+        Self { buckets: std::array::from_fn(|_| AtomicU64::new(0)), nanos: AtomicU64::new(0) }
     }
 }
 
@@ -45,11 +46,15 @@ impl Histogram {
     pub fn record(&self, duration: Duration) {
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         self.buckets[bucket_of(nanos)].fetch_add(1, Ordering::Relaxed);
+        self.nanos.fetch_add(nanos, Ordering::Relaxed);
     }
 
     /// What has been counted so far.
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot { counts: std::array::from_fn(|i| self.buckets[i].load(Ordering::Relaxed)) }
+        Snapshot {
+            counts: std::array::from_fn(|i| self.buckets[i].load(Ordering::Relaxed)),
+            nanos: self.nanos.load(Ordering::Relaxed),
+        }
     }
 }
 
@@ -57,23 +62,48 @@ impl Histogram {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Snapshot {
     counts: [u64; BUCKETS],
+    nanos: u64,
 }
 
 impl Default for Snapshot {
     fn default() -> Self {
-        Self { counts: [0; BUCKETS] }
+        Self { counts: [0; BUCKETS], nanos: 0 }
     }
 }
 
 impl Snapshot {
     /// What was counted between `earlier` and `self`.
     pub fn since(&self, earlier: &Self) -> Self {
-        Self { counts: std::array::from_fn(|i| self.counts[i].saturating_sub(earlier.counts[i])) }
+        Self {
+            counts: std::array::from_fn(|i| self.counts[i].saturating_sub(earlier.counts[i])),
+            nanos: self.nanos.wrapping_sub(earlier.nanos),
+        }
     }
 
     /// How many durations.
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
+    }
+
+    /// All durations together. Nearly in step with [`count`](Self::count): a duration that is
+    /// being recorded just now may be in one and not yet in the other.
+    pub fn sum(&self) -> Duration {
+        Duration::from_nanos(self.nanos)
+    }
+
+    /// Edges of buckets, one for each doubling, and how many durations lie below each: about 2 µs
+    /// to 18 minutes. Those that are longer are only in [`count`](Self::count).
+    pub fn below_octaves(&self) -> impl Iterator<Item = (Duration, u64)> {
+        let per_octave = PER_OCTAVE as usize;
+        let mut below = self.counts[0];
+        (0..OCTAVES as usize).map(move |octave| {
+            let buckets = octave * per_octave + 1..(octave + 1) * per_octave + 1;
+            let last = buckets.end - 1;
+            // The last bucket of all has no upper edge.
+            below += self.counts[buckets].iter().sum::<u64>();
+            let below = if last == BUCKETS - 1 { below - self.counts[last] } else { below };
+            (Duration::from_nanos(upper_edge_nanos(last)), below)
+        })
     }
 
     /// The smallest bucket edge that at least the share `q` (0..1) of the durations lie below;
@@ -197,6 +227,26 @@ mod tests {
             let got = s.quantile(q).unwrap().as_secs_f64() * 1e6;
             assert!(got >= wanted && got <= wanted * 1.13, "{q}: {got} for {wanted}");
         }
+    }
+
+    #[test]
+    fn doublings_count_what_lies_below_them_and_the_sum_is_exact() {
+        let h = Histogram::default();
+        for micros in [0, 1, 3, 100, 1_000, 5_000_000] {
+            h.record(Duration::from_micros(micros));
+        }
+        h.record(Duration::from_secs(3_600));
+        let s = h.snapshot();
+        let octaves: Vec<_> = s.below_octaves().collect();
+        assert_eq!(octaves.len(), OCTAVES as usize);
+        for (edge, below) in &octaves {
+            let all = [0, 1, 3, 100, 1_000, 5_000_000, 3_600_000_000];
+            let want = all.iter().filter(|&&m| Duration::from_micros(m) < *edge).count() as u64;
+            assert_eq!(*below, want, "{edge:?}");
+        }
+        assert_eq!(octaves[0].0, Duration::from_nanos(1 << (FIRST_OCTAVE + 1)));
+        assert_eq!(s.sum(), Duration::from_micros(3_605_001_104));
+        assert_eq!(s.count(), 7);
     }
 
     #[test]

@@ -58,6 +58,7 @@ fn job(open: OpenSource, detector: OnePerson, publishers: Vec<Box<dyn Publisher>
         pipeline: pipeline(detector),
         publishers,
         recorder: None,
+        view: None,
         dump: Default::default(),
         clock: Arc::new(MonotonicClock),
     }

@@ -31,6 +31,7 @@ fn job(frames: u64, publishers: Vec<Box<dyn Publisher>>) -> Job {
         pipeline: pipeline(detector),
         publishers,
         recorder: None,
+        view: None,
         dump: Default::default(),
         clock: Arc::new(MonotonicClock),
     }

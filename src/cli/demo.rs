@@ -8,6 +8,7 @@ use super::Failure;
 use super::recorder::RecordArgs;
 use super::run::execute;
 use super::start;
+use super::view::ViewArgs;
 use crate::capture::demo::DemoSource;
 use crate::config::{
     CameraConfig, Config, EngineConfig, ModelsConfig, PublishConfig, SourceConfig,
@@ -57,6 +58,8 @@ pub(super) struct Demo {
     #[arg(long, value_name = "NAME")]
     backend: Option<String>,
     #[command(flatten)]
+    view: ViewArgs,
+    #[command(flatten)]
     record: RecordArgs,
 }
 
@@ -89,8 +92,12 @@ pub(super) fn demo(args: &Demo) -> Result<(), Failure> {
         publish: args.publish.iter().map(|uri| PublishConfig { uri: uri.clone() }).collect(),
         ..Config::default()
     };
+    // There is something to see, unless it is not wanted.
+    config.view.listen = Some(([127, 0, 0, 1], 8080).into());
+    args.view.apply(&mut config);
     args.record.apply(&mut config);
-    let plan = config.check().map_err(|e| Failure::config(&e))?;
+    let mut plan = config.check().map_err(|e| Failure::config(&e))?;
+    plan.view_may_move = args.view.is_silent();
     let mut stand_in = None;
     let mut prepared = start::prepare(&plan, |catalog, backend| {
         if !args.stand_in {

@@ -13,6 +13,7 @@ mod replay;
 mod run;
 mod start;
 mod status;
+mod view;
 
 use std::process::ExitCode;
 

@@ -10,6 +10,7 @@ use super::Failure;
 use super::recorder::{self, RecordArgs};
 use super::start::{self, Prepared};
 use super::status::Status;
+use super::view::{self, ViewArgs};
 use crate::capture;
 use crate::config::{Config, Plan, PublishConfig};
 use crate::fault::Exit;
@@ -79,6 +80,8 @@ pub(super) struct Run {
     #[arg(long, value_name = "S")]
     seconds: Option<f64>,
     #[command(flatten)]
+    view: ViewArgs,
+    #[command(flatten)]
     record: RecordArgs,
 }
 
@@ -115,6 +118,7 @@ impl Run {
             config.publish =
                 self.publish.iter().map(|uri| PublishConfig { uri: uri.clone() }).collect();
         }
+        self.view.apply(&mut config);
         self.record.apply(&mut config);
         Ok(config)
     }
@@ -145,6 +149,7 @@ pub(super) fn execute(
     let signals = Signals::install().map_err(|e| Failure::new(Exit::Internal, &e))?;
     let stop = signals.stop();
     let stats = Arc::new(Stats::default());
+    let view = view::open(plan, &prepared, &stats)?;
     let mut status = Status::new(stats.clone(), prepared.backend);
     let (uri, options) = (plan.source.clone(), plan.options.clone());
     let recorder = recorder::open(plan, prepared.about, prepared.options, prepared.clock.clone())?;
@@ -153,6 +158,7 @@ pub(super) fn execute(
         pipeline: prepared.pipeline,
         publishers: prepared.publishers,
         recorder,
+        view,
         dump: signals.dump().clone(),
         clock: prepared.clock,
     };

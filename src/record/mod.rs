@@ -7,7 +7,6 @@
 
 mod disk;
 mod flight;
-mod jpeg;
 mod settings;
 mod timeline;
 
@@ -18,6 +17,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use crate::camera::Intrinsics;
+use crate::encode::JpegMaker;
 use crate::frame::{FrameStamp, ImageLayout};
 use crate::pose::PoseFrame;
 use crate::recording::{About, Entry, FrameRecord, Picture, Subject, Topic, compose};
@@ -30,7 +30,6 @@ use crate::wire::{
 
 pub use disk::{Disk, Files, Out, Store};
 pub use flight::{Flight, Trigger};
-pub use jpeg::JpegMaker;
 pub use settings::{FlightSettings, Frames, RecordError, RecordSettings};
 use timeline::Timeline;
 

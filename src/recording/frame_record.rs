@@ -1,11 +1,8 @@
 //! What of a frame is not in its picture: the message that goes before it.
 
-use arrayvec::ArrayVec;
 use serde::{Deserialize, Serialize};
 
-use crate::frame::{
-    ColorSpace, Frame, FrameStamp, ImageLayout, ImageView, PixelFormat, Plane, Timebase,
-};
+use crate::frame::{ColorSpace, Frame, FrameStamp, ImageLayout, PixelFormat, Timebase};
 use crate::time::Timestamp;
 
 /// What became of a frame's pixels.
@@ -126,7 +123,8 @@ impl FrameRecord {
     }
 }
 
-/// Appends the pixels of `frame` to `into`, plane after plane and row after row without padding.
+/// Appends the pixels of `frame` to `into`, plane after plane and row after row without padding:
+/// [`ImageLayout::picture`] reads them.
 pub fn pack(frame: &Frame, into: &mut Vec<u8>) {
     let layout = &frame.layout;
     if layout.format.is_compressed() {
@@ -146,13 +144,12 @@ pub fn pack(frame: &Frame, into: &mut Vec<u8>) {
     }
 }
 
-/// The picture that [`pack`] wrote. `None` if the bytes are too few for the layout.
-pub fn view<'a>(layout: &ImageLayout, bytes: &'a [u8]) -> Option<ImageView<'a>> {
-    let planes: Option<ArrayVec<_, 3>> = layout
-        .planes
-        .iter()
-        .map(|p| Some(Plane { data: bytes.get(p.offset..p.offset + p.len)?, stride: p.stride }))
-        .collect();
-    let (width, height, format, color) = (layout.width, layout.height, layout.format, layout.color);
-    planes.map(|planes| ImageView { width, height, format, color, planes })
+/// How [`pack`] lays the pixels of `frame` out.
+pub fn packed_layout(frame: &Frame) -> ImageLayout {
+    let ImageLayout { width, height, format, color, .. } = frame.layout;
+    if format.is_compressed() {
+        let len = frame.plane(0).len();
+        return ImageLayout { color, ..ImageLayout::compressed(width, height, format, len) };
+    }
+    ImageLayout::packed(width, height, format, color)
 }

@@ -4,7 +4,7 @@ use std::io::Cursor;
 
 use proptest::prelude::*;
 
-use super::frame_record::{pack, view};
+use super::frame_record::pack;
 use super::*;
 use crate::frame::{
     ColorSpace, Frame, FrameStamp, ImageLayout, PixelFormat, PixelMemory, PlaneLayout, Timebase,
@@ -259,7 +259,7 @@ fn a_padded_picture_is_packed_and_read_back_pixel_for_pixel() {
         assert_eq!(back, stamp);
         let layout = back.layout(packed.len()).unwrap();
         assert_eq!(layout.byte_len(), packed.len(), "{format:?}");
-        let (a, b) = (frame.image(), view(&layout, &packed).unwrap());
+        let (a, b) = (frame.image(), layout.picture(&packed).unwrap());
         for (i, (row, rows)) in format.packed_planes(6, 4).into_iter().enumerate() {
             for y in 0..rows {
                 let line = |v: &crate::frame::ImageView<'_>| {

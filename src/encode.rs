@@ -3,51 +3,114 @@
 use jpeg_encoder::{ColorType, Encoder, ImageBuffer, JpegColorType, SamplingFactor};
 
 use crate::frame::{ColorSpace, ImageLayout, ImageView, PixelFormat};
-use crate::recording::frame_record::view;
 
 /// Encodes pictures at one quality, chroma at half size both ways.
 pub struct JpegMaker {
     quality: u8,
+    /// A reduced picture.
+    reduced: Vec<u8>,
 }
 
 impl JpegMaker {
     /// `quality` 1 to 100.
     pub fn new(quality: u8) -> Self {
-        Self { quality: quality.clamp(1, 100) }
+        Self { quality: quality.clamp(1, 100), reduced: Vec::new() }
     }
 
     /// A JPEG of packed planes; `None` if the picture is empty or larger than JPEG allows.
     pub fn encode(&mut self, layout: &ImageLayout, pixels: &[u8]) -> Option<Vec<u8>> {
-        let image = view(layout, pixels)?;
-        let width = u16::try_from(image.width).ok().filter(|&w| w > 0)?;
-        let height = u16::try_from(image.height).ok().filter(|&h| h > 0)?;
-        let mut out = Vec::with_capacity(pixels.len() / 8);
-        let mut encoder = Encoder::new(&mut out, self.quality);
-        encoder.set_sampling_factor(SamplingFactor::F_2_2);
-        let data = image.planes.first()?.data;
+        self.encode_reduced(&layout.picture(pixels)?, 1)
+    }
+
+    /// A JPEG with one pixel for every `by` x `by` of the picture: their mean, but for chroma,
+    /// which is that of their first. What is left over at the right and at the bottom is cut off.
+    /// `None` if nothing is left, or the result is larger than JPEG allows.
+    pub fn encode_reduced(&mut self, image: &ImageView<'_>, by: usize) -> Option<Vec<u8>> {
+        let side = |pixels: u32| {
+            let pixels = usize::try_from(pixels).ok()?.checked_div(by)?;
+            u16::try_from(pixels).ok().filter(|&n| n > 0)
+        };
+        let (width, height) = (side(image.width)?, side(image.height)?);
+        let first = image.planes.first()?;
         let direct = match image.format {
-            PixelFormat::Gray8 => Some(ColorType::Luma),
-            PixelFormat::Rgb8 => Some(ColorType::Rgb),
-            PixelFormat::Bgr8 => Some(ColorType::Bgr),
+            PixelFormat::Gray8 => Some((ColorType::Luma, 1)),
+            PixelFormat::Rgb8 => Some((ColorType::Rgb, 3)),
+            PixelFormat::Bgr8 => Some((ColorType::Bgr, 3)),
             PixelFormat::Jpeg => return None,
             _ => None,
         };
+        let mut out = Vec::with_capacity(usize::from(width) * usize::from(height) / 4);
+        let mut encoder = Encoder::new(&mut out, self.quality);
+        encoder.set_sampling_factor(SamplingFactor::F_2_2);
         let encoded = match direct {
-            Some(kind) => encoder.encode(data, width, height, kind),
-            None => encoder.encode_image(Video { image, width, height }),
+            Some((kind, channels)) => {
+                let size = (usize::from(width), usize::from(height));
+                let row = size.0 * channels;
+                let data = if by == 1 && first.stride == row {
+                    first.data.get(..row * size.1)?
+                } else {
+                    reduce(first.data, first.stride, size, channels, by, &mut self.reduced);
+                    &self.reduced
+                };
+                encoder.encode(data, width, height, kind)
+            }
+            None => encoder.encode_image(Video { image: image.clone(), by, width, height }),
         };
         encoded.ok().map(|()| out)
+    }
+}
+
+/// Means of `by` x `by` interleaved pixels; `size` of the result in pixels.
+fn reduce(
+    data: &[u8],
+    stride: usize,
+    (width, height): (usize, usize),
+    channels: usize,
+    by: usize,
+    into: &mut Vec<u8>,
+) {
+    into.clear();
+    into.reserve(width * height * channels);
+    let count = (by * by) as u32;
+    for y in 0..height {
+        for x in 0..width {
+            for channel in 0..channels {
+                let mut sum = count / 2;
+                for row in y * by..(y + 1) * by {
+                    for column in x * by..(x + 1) * by {
+                        let at = row * stride + column * channels + channel;
+                        sum += data.get(at).copied().map_or(0, u32::from);
+                    }
+                }
+                into.push((sum / count) as u8);
+            }
+        }
     }
 }
 
 /// A camera's luma and chroma as JPEG wants them: full range, BT.601.
 struct Video<'a> {
     image: ImageView<'a>,
+    by: usize,
     width: u16,
     height: u16,
 }
 
 impl Video<'_> {
+    /// Mean luma and first chroma of a pixel of the result, as they are stored.
+    fn reduced(&self, x: usize, y: usize) -> [u8; 3] {
+        let by = self.by;
+        let first = self.at(x * by, y * by);
+        if by == 1 {
+            return first;
+        }
+        let mut sum = (by * by / 2) as u32;
+        for row in y * by..(y + 1) * by {
+            sum += (x * by..(x + 1) * by).map(|c| u32::from(self.at(c, row)[0])).sum::<u32>();
+        }
+        [(sum / (by * by) as u32) as u8, first[1], first[2]]
+    }
+
     /// Luma and chroma at a pixel, as they are stored.
     fn at(&self, x: usize, y: usize) -> [u8; 3] {
         let planes = &self.image.planes;
@@ -91,7 +154,7 @@ impl ImageBuffer for Video<'_> {
 
     fn fill_buffers(&self, y: u16, buffers: &mut [Vec<u8>; 4]) {
         for x in 0..usize::from(self.width) {
-            let [luma, cb, cr] = to_jpeg(self.at(x, usize::from(y)), self.image.color);
+            let [luma, cb, cr] = to_jpeg(self.reduced(x, usize::from(y)), self.image.color);
             buffers[0].push(luma);
             buffers[1].push(cb);
             buffers[2].push(cr);
@@ -155,13 +218,49 @@ mod tests {
             let jpeg = JpegMaker::new(95).encode(&layout, &pixels).unwrap();
             let coded = ImageLayout::compressed(0, 0, Jpeg, jpeg.len());
             let mut decoder = JpegDecoder::new();
-            let picture = decoder.decode(&view(&coded, &jpeg).unwrap()).unwrap();
+            let picture = decoder.decode(&coded.picture(&jpeg).unwrap()).unwrap();
             assert_eq!((picture.width, picture.height), (34, 18));
             let first = &picture.planes[0].data[..3];
             for (got, want) in first.iter().zip([r, g, b]) {
                 assert!(got.abs_diff(want) <= 4, "{format:?}: {first:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_reduced_picture_is_the_mean_of_the_larger_one() {
+        use PixelFormat::*;
+        // A ramp from left to right, so that a shift by one pixel of the result shows.
+        let (width, height, by) = (64usize, 32usize, 4);
+        for format in [Gray8, Rgb8, Yuyv, Nv12, I420] {
+            let color = ColorSpace { bt709: false, full_range: true };
+            let layout = ImageLayout::packed(width as u32, height as u32, format, color);
+            let luma = |x: usize| (4 * x) as u8;
+            let row = |f: &dyn Fn(usize) -> Vec<u8>| (0..width).flat_map(f).collect::<Vec<u8>>();
+            let pixels = match format {
+                Gray8 => row(&|x| vec![luma(x)]).repeat(height),
+                Rgb8 => row(&|x| vec![luma(x); 3]).repeat(height),
+                Yuyv => row(&|x| vec![luma(x), 128]).repeat(height),
+                _ => {
+                    [row(&|x| vec![luma(x)]).repeat(height), vec![128; width * height / 2]].concat()
+                }
+            };
+            let image = layout.picture(&pixels).unwrap();
+            let jpeg = JpegMaker::new(95).encode_reduced(&image, by).unwrap();
+            let coded = ImageLayout::compressed(0, 0, Jpeg, jpeg.len());
+            let mut decoder = JpegDecoder::new();
+            let small = decoder.decode(&coded.picture(&jpeg).unwrap()).unwrap();
+            assert_eq!((small.width, small.height), (16, 8), "{format:?}");
+            let channels = small.planes[0].stride / 16;
+            for x in 0..16 {
+                // The mean over four columns.
+                let want = 16.0 * x as f32 + 6.0;
+                let got = f32::from(small.planes[0].data[x * channels]);
+                assert!((got - want).abs() <= 4.0, "{format:?} {x}: {got} for {want}");
+            }
+        }
+        let layout = ImageLayout::packed(3, 3, Gray8, ColorSpace::default());
+        assert!(JpegMaker::new(80).encode_reduced(&layout.picture(&[0; 9]).unwrap(), 4).is_none());
     }
 
     #[test]

@@ -1,0 +1,106 @@
+//! `--view`: the live page.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use clap::Args;
+
+use super::Failure;
+use super::start::Prepared;
+use crate::config::{Config, Plan};
+use crate::lift::Mount;
+use crate::stats::Stats;
+use crate::view::{About, View, ViewError};
+
+#[derive(Args, Clone, Debug, Default)]
+pub(super) struct ViewArgs {
+    /// Serve a live page: ADDRESS:PORT, or only a port of this machine's own (loopback) address;
+    /// off: none. Addresses that others can reach need a token (docs/view.md)
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = parse)]
+    view: Option<Page>,
+}
+
+/// Where the page is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Page {
+    Off,
+    At(SocketAddr),
+}
+
+fn parse(text: &str) -> Result<Page, String> {
+    if text == "off" {
+        return Ok(Page::Off);
+    }
+    if let Ok(port) = text.parse::<u16>() {
+        return Ok(Page::At(([127, 0, 0, 1], port).into()));
+    }
+    let address = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
+    address.as_deref().unwrap_or(text).parse().map(Page::At).map_err(|_| {
+        "give an address and a port, 127.0.0.1:8080 or [::1]:8080, a port, or off".to_owned()
+    })
+}
+
+impl ViewArgs {
+    /// What the command line says goes before what the file says.
+    pub(super) fn apply(&self, config: &mut Config) {
+        match self.view {
+            Some(Page::Off) => config.view.listen = None,
+            Some(Page::At(address)) => config.view.listen = Some(address),
+            None => {}
+        }
+    }
+
+    /// True if nothing was said.
+    pub(super) fn is_silent(&self) -> bool {
+        self.view.is_none()
+    }
+}
+
+/// The page of a plan, if it has one, and where it is, in words for the operator.
+pub(super) fn open(
+    plan: &Plan,
+    prepared: &Prepared,
+    stats: &Arc<Stats>,
+) -> Result<Option<View>, Failure> {
+    let Some(address) = plan.view.listen else { return Ok(None) };
+    let models = &prepared.about.models;
+    let about = About {
+        source: plan.source.clone(),
+        models: models.iter().map(|m| (m.kind.clone(), m.name.clone())).collect(),
+        options: prepared.options,
+        gravity: plan.lift.mount.map(Mount::gravity),
+        clock: prepared.clock.clone(),
+    };
+    let mut settings = plan.view.clone();
+    let mut opened = View::open(&settings, about.clone(), stats.clone());
+    if let (Err(ViewError::Bind { .. }), true) = (&opened, plan.view_may_move) {
+        log::info!("view: {address} is taken: another port is used");
+        settings.listen = Some(SocketAddr::new(address.ip(), 0));
+        opened = View::open(&settings, about, stats.clone());
+    }
+    let view = opened.map_err(|e| Failure::config(&e))?;
+    match view.server.made_token() {
+        // To the terminal and nowhere else.
+        Some(token) => eprintln!("live page: {}?token={token}", view.server.link()),
+        None => log::info!("live page: {}", view.server.link()),
+    }
+    Ok(Some(view))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_ports_and_off_are_understood() {
+        let at = |text: &str| parse(text).unwrap();
+        assert_eq!(at("off"), Page::Off);
+        assert_eq!(at("8080"), Page::At(([127, 0, 0, 1], 8080).into()));
+        assert_eq!(at("localhost:80"), Page::At(([127, 0, 0, 1], 80).into()));
+        assert_eq!(at("0.0.0.0:1"), Page::At(([0, 0, 0, 0], 1).into()));
+        assert!(matches!(at("[::1]:8080"), Page::At(SocketAddr::V6(_))));
+        for wrong in ["", "here:80", "127.0.0.1", "70000"] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}
