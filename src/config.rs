@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::camera::{Intrinsics, IntrinsicsError};
 use crate::capture::SourceOptions;
+use crate::degrade::DegradeSettings;
 use crate::detect::topdown::TopDownSettings;
 use crate::geodetic::Geodetic;
 use crate::lift::smooth::SmoothSettings;
@@ -44,6 +45,8 @@ pub struct Config {
     pub smooth: SmoothSettings,
     /// What is seen and said, into files.
     pub record: RecordSettings,
+    /// What is left out when the machine cannot keep up.
+    pub degrade: DegradeSettings,
     /// What this machine's time is worth.
     pub clock: ClockConfig,
     /// Where poses go.
@@ -180,6 +183,8 @@ pub struct Plan {
     pub lift: LiftSettings,
     /// Recording.
     pub record: RecordSettings,
+    /// Degradation on purpose.
+    pub degrade: DegradeSettings,
     /// How the realtime clock is disciplined.
     pub clock_state: ClockState,
     /// The publishers' URIs.
@@ -240,6 +245,7 @@ impl Config {
             lift,
             subject,
             smooth,
+            degrade,
             clock,
             record,
             publish,
@@ -316,6 +322,10 @@ impl Config {
         within("[smooth] min_cutoff_hz", Some(smooth.min_cutoff_hz), 0.01..=100.0, wanted)?;
         let wanted = "must be from 0 to 1000";
         within("[smooth] beta", Some(smooth.beta), 0.0..=1000.0, wanted)?;
+        let wanted = "must be from 40 to 120 degrees Celsius";
+        within("[degrade] max_celsius", Some(degrade.max_celsius), 40.0..=120.0, wanted)?;
+        let wanted = "must be from 0.1 to 1000 frames per second";
+        within("[degrade] min_fps", Some(degrade.min_fps), 0.1..=1000.0, wanted)?;
         record.check()?;
         let (geometry, focal_doubt) = match (camera.intrinsics, camera.fov_degrees) {
             (Some(intrinsics), _) => {
@@ -340,6 +350,7 @@ impl Config {
             tracker,
             lift: LiftSettings { mount: camera.mount, smooth, lifter: lift, subject, focal_doubt },
             record,
+            degrade,
             clock_state: clock.state,
             publish: publish.into_iter().map(|p| p.uri).collect(),
             geodetic: camera.geodetic,

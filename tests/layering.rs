@@ -20,7 +20,7 @@ const ROWS: &[&[&str]] = &[
     &["engine", "wire", "decode", "download", "figure"],
     &["frame"],
     &["pose"],
-    &["camera", "fault", "geodetic", "metrics", "rotations"],
+    &["camera", "degrade", "fault", "geodetic", "metrics", "rotations"],
     &["skeleton", "time", "handoff", "stats", "thermal"],
 ];
 

@@ -60,6 +60,7 @@ fn job(open: OpenSource, detector: OnePerson, publishers: Vec<Box<dyn Publisher>
         recorder: None,
         dump: Default::default(),
         clock: Arc::new(MonotonicClock),
+        upkeep: Default::default(),
     }
 }
 

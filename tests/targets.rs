@@ -33,6 +33,7 @@ fn job(frames: u64, publishers: Vec<Box<dyn Publisher>>) -> Job {
         recorder: None,
         dump: Default::default(),
         clock: Arc::new(MonotonicClock),
+        upkeep: Default::default(),
     }
 }
 
