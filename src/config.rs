@@ -13,6 +13,7 @@ use crate::calibration::file::CameraFile;
 use crate::camera::{Intrinsics, IntrinsicsError};
 use crate::capture::SourceOptions;
 use crate::capture::fault_injector::FaultSettings;
+use crate::degrade::DegradeSettings;
 use crate::detect::topdown::TopDownSettings;
 use crate::geodetic::Geodetic;
 use crate::lift::smooth::SmoothSettings;
@@ -48,6 +49,8 @@ pub struct Config {
     pub smooth: SmoothSettings,
     /// What is seen and said, into files.
     pub record: RecordSettings,
+    /// What is left out when the machine cannot keep up.
+    pub degrade: DegradeSettings,
     /// What this machine's time is worth.
     pub clock: ClockConfig,
     /// The live page.
@@ -207,6 +210,8 @@ pub struct Plan {
     pub lift: LiftSettings,
     /// Recording.
     pub record: RecordSettings,
+    /// Degradation on purpose.
+    pub degrade: DegradeSettings,
     /// The live page.
     pub view: ViewSettings,
     /// Whether another port will do where the one that is named is taken.
@@ -292,6 +297,7 @@ impl Config {
             lift,
             subject,
             smooth,
+            degrade,
             clock,
             record,
             view,
@@ -376,6 +382,10 @@ impl Config {
         within("[smooth] min_cutoff_hz", Some(smooth.min_cutoff_hz), 0.01..=100.0, wanted)?;
         let wanted = "must be from 0 to 1000";
         within("[smooth] beta", Some(smooth.beta), 0.0..=1000.0, wanted)?;
+        let wanted = "must be from 40 to 120 degrees Celsius";
+        within("[degrade] max_celsius", Some(degrade.max_celsius), 40.0..=120.0, wanted)?;
+        let wanted = "must be from 0.1 to 1000 frames per second";
+        within("[degrade] min_fps", Some(degrade.min_fps), 0.1..=1000.0, wanted)?;
         record.check()?;
         let known = file.as_ref().map(|f| f.intrinsics).or(camera.intrinsics);
         let (geometry, focal_doubt) = match (known, camera.fov_degrees) {
@@ -403,6 +413,7 @@ impl Config {
             tracker,
             lift: LiftSettings { mount, smooth, lifter: lift, subject, focal_doubt },
             record,
+            degrade,
             view,
             view_may_move: false,
             clock_state: clock.state,

@@ -26,6 +26,8 @@ pub trait Fault: std::error::Error {
 pub enum Exit {
     /// Done, or stopped by a signal after draining.
     Success,
+    /// A check found what lessens the poses, and nothing that keeps them from coming.
+    Warnings,
     /// The configuration, a model or a source cannot work: starting again will not help
     /// (`EX_CONFIG`; a systemd unit lists it in `RestartPreventExitStatus=`).
     Config,
@@ -38,6 +40,7 @@ impl Exit {
     pub const fn code(self) -> u8 {
         match self {
             Self::Success => 0,
+            Self::Warnings => 1,
             Self::Config => 78,
             Self::Internal => 70,
         }

@@ -16,7 +16,7 @@
 //! | stages | [`capture`], [`detect`], [`track`], [`lift`], [`publish`], [`record`], [`export`], [`view`] (the live page) |
 //! | files | [`recording`]: MCAP |
 //! | machinery | [`engine`] (networks), [`wire`] (packets to bytes), [`decode`] and [`encode`] (JPEG), [`calibration`] (lenses), [`download`] (HTTP), [`figure`] (the demo's human), [`frame`] (pixels) |
-//! | ground | [`pose`], [`camera`], [`fault`], [`geodetic`], [`metrics`], [`rotations`], [`skeleton`], [`time`], [`handoff`], [`orientation`], [`stats`], [`thermal`] |
+//! | ground | [`pose`], [`camera`], [`degrade`], [`fault`], [`geodetic`], [`metrics`], [`rotations`], [`skeleton`], [`time`], [`handoff`], [`orientation`], [`stats`], [`thermal`] |
 //!
 //! Dependencies point strictly downward and the rooms of one row never import each other;
 //! `tests/layering.rs` reads the `use` lines and fails on any other arrow.
@@ -58,6 +58,7 @@ pub mod wire;
 pub mod frame;
 
 pub mod camera;
+pub mod degrade;
 pub mod fault;
 pub mod geodetic;
 pub mod handoff;

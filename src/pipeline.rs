@@ -162,6 +162,11 @@ impl Pipeline {
         format!("{}; lifter {}", self.detector.describe(), self.lifter.name())
     }
 
+    /// See [`Detector::set_search_stride`].
+    pub fn set_search_stride(&mut self, stride: u32) {
+        self.detector.set_search_stride(stride);
+    }
+
     /// Turns one frame into poses.
     ///
     /// # Errors

@@ -12,19 +12,30 @@
 //! the watcher. Shutdown flows with the data: capture stops and closes the mailbox, perception
 //! drains it and closes the rings, publishers finish and end.
 
+mod health;
 mod publish;
 mod record;
+mod renewal;
+mod upkeep;
 mod view;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+pub use health::{Beat, Health, Stuck};
+pub use renewal::{MakePipelines, Reason, Renewal};
+pub use upkeep::Upkeep;
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use health::Living;
+use renewal::Renewing;
+
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use crate::capture::{CaptureError, FrameSource, Next, SourceInfo};
+use crate::degrade::{DegradeSettings, Governor};
 use crate::fault::{Chain, Exit, Fault, RateLimit, Severity, panic_words};
 use crate::frame::Frame;
 use crate::handoff::{Latest, Put, Request, Ring, Stop, Taken};
@@ -72,6 +83,8 @@ pub struct Job {
     pub dump: Request,
     /// The present.
     pub clock: Arc<dyn Clock>,
+    /// How it is kept running for weeks.
+    pub upkeep: Upkeep,
 }
 
 /// Something that an operator should know of.
@@ -141,6 +154,10 @@ struct Shared {
     failed: Stop,
     dump: Request,
     thermometer: Arc<Thermometer>,
+    health: Arc<Health>,
+    renewing: Renewing,
+    /// What is left out on purpose, if anything.
+    degraded: Arc<Mutex<Option<FaultRecord>>>,
 }
 
 /// Runs until the source ends, `stop` is raised, or a stage fails for good. `watch` is called
@@ -162,6 +179,11 @@ pub fn run(
         + VIEW.len() * usize::from(job.view.is_some());
     // The page takes poses like a publisher, from the last ring.
     let ring_count = publisher_count + usize::from(job.view.is_some());
+    let Upkeep { health, renewal, degrade } = job.upkeep;
+    // The run is over when nobody waits for perception any more: `run` has returned.
+    let running = Arc::new(());
+    let over = Arc::downgrade(&running);
+    let renewing = Renewing::start(renewal, move || over.strong_count() == 0)?;
     let shared = Shared {
         frames: Arc::new(Latest::new()),
         rings: (0..ring_count).map(|_| Ring::new(RING_CAPACITY)).collect(),
@@ -178,6 +200,9 @@ pub fn run(
         live: Arc::default(),
         failed: Stop::new(),
         dump: job.dump,
+        health: health.clone(),
+        renewing,
+        degraded: Arc::default(),
     };
 
     let mut threads = Vec::new();
@@ -224,7 +249,8 @@ pub fn run(
         }
     }
     let (pipeline, open) = (job.pipeline, job.open);
-    let body = move |s: &Shared| perceive(s, pipeline, intake, eye);
+    let open = health::watched(open, health.stage(CAPTURE, true));
+    let body = move |s: &Shared| perceive(s, pipeline, intake, eye, degrade);
     started = started.and(spawn(PERCEPTION.into(), Box::new(body)));
     started = started.and(spawn(CAPTURE.into(), Box::new(move |s| capture(s, open))));
     if let Err(error) = started {
@@ -235,7 +261,11 @@ pub fn run(
         return Err(RunError::Thread(error));
     }
 
-    let ended = supervise(&heard, consumers, &mut watch);
+    let mut told = upkeep::Told::default();
+    let ended = supervise(&heard, consumers, &mut |event| {
+        told.keep(&shared);
+        watch(event);
+    });
     if ended.all_done {
         for handle in threads {
             // A panic has been turned into an event inside of the thread.
@@ -303,6 +333,12 @@ impl Shared {
             Some(Ok(())) => (State::Running, None),
             Some(Err(fault)) => (State::Degraded, Some(fault.clone())),
         };
+        let degraded = self.degraded.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let state = match state {
+            State::Running if degraded.is_some() => State::Degraded,
+            state => state,
+        };
+        let stalled = self.stalled();
         let recorder = self.recorder.lock().unwrap_or_else(PoisonError::into_inner).clone();
         // A target that is away makes the poses no worse: the state does not follow.
         let targets = self.targets.iter().filter_map(|target| {
@@ -322,7 +358,14 @@ impl Shared {
             frames_bad: now.frames_bad,
             temperature_decicelsius: self.thermometer.hottest_decicelsius(),
             // Nor does a recorder that cannot write. It comes first: targets may be many.
-            faults: fault.into_iter().chain(recorder).chain(targets).take(MAX_FAULTS).collect(),
+            faults: fault
+                .into_iter()
+                .chain(degraded)
+                .chain(recorder)
+                .chain(stalled)
+                .chain(targets)
+                .take(MAX_FAULTS)
+                .collect(),
         }
     }
 
@@ -494,21 +537,60 @@ fn hand_on(shared: &Shared, frame: Frame, live: bool) -> bool {
     }
 }
 
-/// The perception thread: the newest frame through the pipeline, its poses to every ring.
+/// The perception thread. A first panic in it costs one frame: it goes on with a new pipeline.
 fn perceive(
     shared: &Shared,
     mut pipeline: Pipeline,
     mut intake: Option<record::Intake>,
     mut eye: Option<view::Eye>,
+    degrade: DegradeSettings,
+) {
+    let living = Living(shared.health.stage(PERCEPTION, true));
+    let mut governor = Governor::new(degrade);
+    loop {
+        let turns = || {
+            let ways = (&mut intake, &mut eye);
+            perceive_on(shared, &mut pipeline, ways, &mut governor, &living.0);
+        };
+        let Err(panic) = catch_unwind(AssertUnwindSafe(turns)) else { return };
+        let Some(anew) = shared.renewing.after_panic().and_then(|mut all| all.pop()) else {
+            resume_unwind(panic);
+        };
+        log::error!(
+            "perception panicked: {}; it goes on with a new pipeline, a second panic within an \
+             hour ends the process",
+            panic_words(&*panic)
+        );
+        pipeline = anew;
+    }
+}
+
+/// The newest frame through the pipeline, its poses to every ring.
+fn perceive_on(
+    shared: &Shared,
+    pipeline: &mut Pipeline,
+    (intake, eye): (&mut Option<record::Intake>, &mut Option<view::Eye>),
+    governor: &mut Governor,
+    beat: &Beat,
 ) {
     let stats = &shared.stats;
     let mut limit = RateLimit::default();
     loop {
+        beat.turn();
+        if let Some(anew) = shared.renewing.take().and_then(|mut all| all.pop()) {
+            *pipeline = anew;
+            pipeline.set_search_stride(governor.effort().search_stride);
+        }
         let frame = match shared.frames.take(TURN) {
             Taken::Value(frame) => frame,
             Taken::TimedOut => continue,
             Taken::Closed => return,
         };
+        let live = shared.live.load(Ordering::Relaxed);
+        if live && governor.leaves_out(frame.sequence) {
+            add(&stats.counters.frames_left_out, 1);
+            continue;
+        }
         let begun = shared.clock.now();
         stats.stages.wait.record(begun.since(frame.dequeued));
         let poses = match pipeline.step(&frame) {
@@ -522,6 +604,10 @@ fn perceive(
                 continue;
             }
         };
+        if live {
+            let busy = poses.stamps.lifted.since(begun);
+            shared.govern(governor, pipeline, &frame, busy);
+        }
         // The buffer goes home before the poses go out, unless somebody wants a copy of it.
         let shown = eye.as_mut().is_some_and(|eye| eye.wants(&frame, poses.stamps.lifted));
         let frame = (shown || intake.is_some()).then_some(frame);
@@ -537,10 +623,10 @@ fn perceive(
             }
         }
         let Some(frame) = frame else { continue };
-        if let (Some(eye), true) = (&eye, shown) {
+        if let (Some(eye), true) = (eye.as_ref(), shown) {
             eye.offer(&frame, &poses);
         }
-        if let Some(intake) = &mut intake {
+        if let Some(intake) = intake.as_mut() {
             intake.offer(shared, &frame, &poses);
         }
     }

@@ -1,8 +1,18 @@
-//! The process's side of running: signals.
+//! The process's side of running: signals, the word to systemd, the socket that tells how it goes.
+
+mod notify;
+mod remedy;
+mod snapshot;
+mod socket;
+
+pub use notify::{Notifier, Watchdog};
+pub use remedy::remedy;
+pub use snapshot::{CameraNow, FaultNow, Latency, Snapshot};
+pub use socket::{StatusSocket, ask, default_sockets};
 
 use std::io;
 
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::flag;
 
 use crate::fault::Exit;
@@ -18,6 +28,7 @@ pub struct Signals {
     stop: Stop,
     impatient: Stop,
     dump: Request,
+    reload: Request,
 }
 
 impl Signals {
@@ -27,6 +38,7 @@ impl Signals {
     /// If they cannot be installed.
     pub fn install() -> io::Result<Self> {
         let (stop, impatient, dump) = (Stop::new(), Stop::new(), Request::default());
+        let reload = Request::default();
         // Always: its default is to end the process.
         flag::register(SIGUSR1, dump.flag())?;
         for signal in [SIGINT, SIGTERM] {
@@ -34,7 +46,7 @@ impl Signals {
             flag::register_conditional_shutdown(signal, code, impatient.flag())?;
             flag::register(signal, stop.flag())?;
         }
-        Ok(Self { stop, impatient, dump })
+        Ok(Self { stop, impatient, dump, reload })
     }
 
     /// Raised by the first signal.
@@ -45,6 +57,16 @@ impl Signals {
     /// Raised by SIGUSR1: the flight recorder is to write.
     pub fn dump(&self) -> &Request {
         &self.dump
+    }
+
+    /// SIGHUP asks for the configuration to be read again. Without this call it ends the process,
+    /// as it does whatever runs on a terminal that is closed.
+    ///
+    /// # Errors
+    /// If the handler cannot be installed.
+    pub fn reload_on_hangup(&self) -> io::Result<&Request> {
+        flag::register(SIGHUP, self.reload.flag())?;
+        Ok(&self.reload)
     }
 
     /// From now on, a further signal ends the process at once.

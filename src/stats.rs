@@ -150,6 +150,8 @@ counters! {
     frames_in,
     /// Frames displaced by newer ones before perception looked at them.
     frames_displaced,
+    /// Frames left out on purpose, because the machine cannot keep up (`degrade`).
+    frames_left_out,
     /// Frames that the source itself says it lost (gaps in its numbering).
     frames_missed,
     /// Frames lost to damage: corrupt pictures, failed networks.

@@ -20,7 +20,7 @@ const ROWS: &[&[&str]] = &[
     &["calibration", "engine", "wire", "decode", "encode", "download", "figure"],
     &["frame"],
     &["pose"],
-    &["camera", "fault", "geodetic", "metrics", "rotations"],
+    &["camera", "degrade", "fault", "geodetic", "metrics", "rotations"],
     &["skeleton", "time", "handoff", "orientation", "stats", "thermal"],
 ];
 

@@ -61,6 +61,7 @@ fn job(open: OpenSource, detector: OnePerson, publishers: Vec<Box<dyn Publisher>
         view: None,
         dump: Default::default(),
         clock: Arc::new(MonotonicClock),
+        upkeep: Default::default(),
     }
 }
 

@@ -34,6 +34,7 @@ fn job(frames: u64, publishers: Vec<Box<dyn Publisher>>) -> Job {
         view: None,
         dump: Default::default(),
         clock: Arc::new(MonotonicClock),
+        upkeep: Default::default(),
     }
 }
 

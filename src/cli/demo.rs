@@ -116,7 +116,7 @@ pub(super) fn demo(args: &Demo) -> Result<(), Failure> {
         .publishers
         .push(Box::new(TruthMeter { figure: Figure::default(), errors: errors.clone() }));
     log::info!("watch the poses with: posewire listen {}", args.publish.join(" "));
-    execute(&plan, prepared, Some(args.seconds))?;
+    execute(&plan, prepared, Some(args.seconds), None)?;
     let errors = errors.lock().unwrap_or_else(PoisonError::into_inner);
     errors.tell();
     Ok(())

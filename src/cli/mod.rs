@@ -1,7 +1,10 @@
 //! What can be asked of posewire: one file per subcommand.
 
+mod attend;
 mod calibrate;
+mod check;
 mod demo;
+mod documents;
 mod eval;
 mod export;
 mod listen;
@@ -9,8 +12,10 @@ mod logging;
 mod models;
 mod recorder;
 mod recover;
+mod reload;
 mod replay;
 mod run;
+mod service_status;
 mod start;
 mod status;
 mod view;
@@ -35,6 +40,12 @@ struct Cli {
 enum Command {
     /// Turn a camera or a recording into 3D poses and publish them
     Run(run::Run),
+    /// Ask a running service how it is: cameras, rates, latencies, faults and their remedies
+    Status(service_status::ServiceStatus),
+    /// Look for what stands between this machine and good poses, with remedies
+    ///
+    /// Exit code: 0 all in order, 1 warnings, 78 errors.
+    Check(check::Check),
     /// Show that it works: a drawn person of known pose, its packets and its true error
     Demo(demo::Demo),
     /// Receive packets and print them
@@ -51,6 +62,11 @@ enum Command {
     Models(models::Models),
     /// Measure a camera: its lens, and where it is
     Calibrate(calibrate::Calibrate),
+    /// Write a shell's completions to standard output
+    Completions(documents::Completions),
+    /// Write the manual pages
+    #[command(hide = true)]
+    Man(documents::Man),
 }
 
 /// Why a subcommand ended, in words for the operator, and how the process is to end.
@@ -76,6 +92,8 @@ pub fn main() -> ExitCode {
     logging::start();
     let done = match cli.command {
         Command::Run(args) => run::run(args),
+        Command::Status(args) => service_status::status(&args),
+        Command::Check(args) => check::check(&args),
         Command::Demo(args) => demo::demo(&args),
         Command::Listen(args) => listen::listen(&args),
         Command::Eval(args) => eval::eval(&args),
@@ -84,11 +102,16 @@ pub fn main() -> ExitCode {
         Command::Export(args) => export::export(&args),
         Command::Models(args) => models::models(&args),
         Command::Calibrate(args) => calibrate::calibrate(&args),
+        Command::Completions(args) => documents::completions(&args),
+        Command::Man(args) => documents::man(&args),
     };
     let exit = match done {
         Ok(()) => Exit::Success,
         Err(failure) => {
-            log::error!("{}", failure.message);
+            // A report that was printed needs no further words.
+            if !failure.message.is_empty() {
+                log::error!("{}", failure.message);
+            }
             failure.exit
         }
     };

@@ -1,24 +1,28 @@
 //! `posewire run`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 
 use super::Failure;
+use super::attend::{About, Attend};
 use super::recorder::{self, RecordArgs};
+use super::reload::{Reloader, Said};
 use super::start::{self, Prepared};
 use super::status::Status;
 use super::view::{self, ViewArgs};
 use crate::capture;
 use crate::config::{Config, Plan, PublishConfig};
 use crate::fault::Exit;
+use crate::handoff::Request;
 use crate::lift::Mount;
 use crate::pipeline::Geometry;
-use crate::runtime::{self, Job};
-use crate::service::Signals;
+use crate::runtime::{self, Job, Renewal, Upkeep};
+use crate::service::{Notifier, Signals, StatusSocket};
 use crate::stats::Stats;
+use crate::time::Clock;
 
 #[derive(Args)]
 pub(super) struct Run {
@@ -79,6 +83,9 @@ pub(super) struct Run {
     /// Stop after this time
     #[arg(long, value_name = "S")]
     seconds: Option<f64>,
+    /// Where `posewire status` asks; under systemd it is in the unit's runtime directory
+    #[arg(long, value_name = "PATH")]
+    status_socket: Option<PathBuf>,
     #[command(flatten)]
     view: ViewArgs,
     #[command(flatten)]
@@ -125,7 +132,8 @@ impl Run {
 }
 
 pub(super) fn run(args: Run) -> Result<(), Failure> {
-    let plan = args.config()?.check().map_err(|e| Failure::config(&e))?;
+    let config = args.config()?;
+    let plan = config.clone().check().map_err(|e| Failure::config(&e))?;
     let prepared =
         start::prepare(&plan, |catalog, backend| start::detector(&plan, catalog, backend))?;
     if let Geometry::AssumedFov(degrees) = plan.geometry {
@@ -137,22 +145,59 @@ pub(super) fn run(args: Run) -> Result<(), Failure> {
     if plan.publish.is_empty() {
         log::warn!("poses go nowhere: name a target with --publish udp://HOST:PORT");
     }
-    execute(&plan, prepared, args.seconds)
+    execute(&plan, prepared, args.seconds, Some((args, config)))
 }
 
-/// Runs until the source ends, a signal comes, or `seconds` are over.
+/// Runs until the source ends, a signal comes, or `seconds` are over. `asked` is what a service
+/// was asked for: its configuration is read again on SIGHUP, its socket tells how it is.
 pub(super) fn execute(
     plan: &Plan,
     prepared: Prepared,
     seconds: Option<f64>,
+    asked: Option<(Run, Config)>,
 ) -> Result<(), Failure> {
-    let signals = Signals::install().map_err(|e| Failure::new(Exit::Internal, &e))?;
+    let internal = |e: &dyn std::error::Error| Failure::new(Exit::Internal, e);
+    let signals = Signals::install().map_err(|e| internal(&e))?;
     let stop = signals.stop();
     let stats = Arc::new(Stats::default());
     let view = view::open(plan, &prepared, &stats)?;
-    let mut status = Status::new(stats.clone(), prepared.backend);
+    let notifier = Arc::new(Notifier::from_env());
+    let mut status = Status::new(stats.clone(), prepared.backend.clone());
     let (uri, options) = (plan.source.clone(), plan.options.clone());
     let recorder = recorder::open(plan, prepared.about, prepared.options, prepared.clock.clone())?;
+    let about = About {
+        config: asked.as_ref().and_then(|(args, _)| args.config.clone()),
+        source: uri.clone(),
+        backend: prepared.backend,
+        models: prepared.pipeline.describe(),
+        targets: prepared.publishers.iter().map(|p| p.describe().to_owned()).collect(),
+    };
+    let said = Said::default();
+    let socket = asked
+        .as_ref()
+        .and_then(|(args, _)| args.status_socket.clone().or_else(StatusSocket::default_path));
+    let socket = socket.map(|path| open_socket(&path)).transpose()?;
+    let renewal = match asked {
+        // SIGHUP means "read it again" only where there is something to read.
+        Some((args, now)) if args.config.is_some() => {
+            let wanted = signals.reload_on_hangup().map_err(|e| internal(&e))?.clone();
+            Some(renewal(args, now, wanted, &prepared.clock, &notifier, &said))
+        }
+        Some((args, now)) => {
+            Some(renewal(args, now, Request::default(), &prepared.clock, &notifier, &said))
+        }
+        None => None,
+    };
+    let upkeep = Upkeep { health: Arc::default(), renewal, degrade: plan.degrade };
+    let mut attend = Attend::new(
+        about,
+        notifier,
+        socket,
+        upkeep.health.clone(),
+        stats.clone(),
+        prepared.clock.clone(),
+        said,
+    );
     let job = Job {
         open: Box::new(move || capture::open(&uri, &options)),
         pipeline: prepared.pipeline,
@@ -161,6 +206,7 @@ pub(super) fn execute(
         view,
         dump: signals.dump().clone(),
         clock: prepared.clock,
+        upkeep,
     };
     let limit =
         seconds.filter(|s| *s > 0.0).map(|s| Instant::now() + Duration::from_secs_f64(s.min(1e9)));
@@ -173,7 +219,38 @@ pub(super) fn execute(
             stop.raise();
         }
         status.watch(event);
+        attend.watch(event, stop.is_raised());
     });
     status.finish();
     ended.map_err(|e| Failure::new(e.exit(), &e))
+}
+
+/// How the pipeline of a run is made anew: on SIGHUP, and after a panic.
+fn renewal(
+    args: Run,
+    now: Config,
+    wanted: Request,
+    clock: &Arc<dyn Clock>,
+    notifier: &Arc<Notifier>,
+    said: &Said,
+) -> Renewal {
+    let mut reloader = Reloader {
+        read: Box::new(move || args.config()),
+        now,
+        clock: clock.clone(),
+        notifier: notifier.clone(),
+        said: said.clone(),
+    };
+    Renewal { wanted, make: Box::new(move |reason| reloader.make(reason)) }
+}
+
+fn open_socket(path: &Path) -> Result<StatusSocket, Failure> {
+    #[derive(Debug, thiserror::Error)]
+    #[error("status socket {path}: {source}")]
+    struct NoSocket {
+        path: String,
+        source: std::io::Error,
+    }
+    StatusSocket::open(path)
+        .map_err(|source| Failure::config(&NoSocket { path: path.display().to_string(), source }))
 }

@@ -55,11 +55,20 @@ pub(super) fn detector(
     Ok(Box::new(detector))
 }
 
-/// Loads everything. `detector` makes the detector, given the models and the backend.
-pub(super) fn prepare(
+/// A pipeline, and what it was made of.
+struct Built {
+    pipeline: Pipeline,
+    catalog: Catalog,
+    backend: &'static dyn Backend,
+    why: String,
+}
+
+/// Loads the networks. `detector` makes the detector, given the models and the backend.
+fn build(
     plan: &Plan,
     detector: impl FnOnce(&Catalog, &dyn Backend) -> Result<Box<dyn Detector>, Failure>,
-) -> Result<Prepared, Failure> {
+    clock: Arc<dyn Clock>,
+) -> Result<Built, Failure> {
     let (backend, why) = engine::choose(&plan.backend).map_err(|e| Failure::config(&e))?;
     let catalog = catalog(plan)?;
     let detector = detector(&catalog, backend)?;
@@ -68,12 +77,27 @@ pub(super) fn prepare(
         .map_err(|e| Failure::config(&e))?;
     let lifter = lift::open(backend, &model, Precision::F32, &plan.lift, detector.skeleton())
         .map_err(|e| Failure::config(&e))?;
-    let clock: Arc<dyn Clock> = Arc::new(MonotonicClock);
     let id =
         u32::from_be_bytes([model.sha256[0], model.sha256[1], model.sha256[2], model.sha256[3]]);
     let tracker = Tracker::new(plan.tracker);
-    let pipeline = Pipeline::new(detector, tracker, lifter, plan.geometry, clock.clone(), id)
+    let pipeline = Pipeline::new(detector, tracker, lifter, plan.geometry, clock, id)
         .map_err(|e| Failure::config(&e))?;
+    Ok(Built { pipeline, catalog, backend, why })
+}
+
+/// The pipeline of `plan` alone, for a run that goes on.
+pub(super) fn pipeline(plan: &Plan, clock: Arc<dyn Clock>) -> Result<Pipeline, Failure> {
+    let with = |catalog: &Catalog, backend: &dyn Backend| detector(plan, catalog, backend);
+    Ok(build(plan, with, clock)?.pipeline)
+}
+
+/// Loads everything. `detector` makes the detector, given the models and the backend.
+pub(super) fn prepare(
+    plan: &Plan,
+    detector: impl FnOnce(&Catalog, &dyn Backend) -> Result<Box<dyn Detector>, Failure>,
+) -> Result<Prepared, Failure> {
+    let clock: Arc<dyn Clock> = Arc::new(MonotonicClock);
+    let Built { pipeline, catalog, backend, why } = build(plan, detector, clock.clone())?;
     let settings = PublishSettings {
         engine: EngineId::from_name(backend.name()),
         precision: PrecisionId::from_name("f32"),

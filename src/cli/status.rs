@@ -4,6 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::logging;
 use crate::runtime::Event;
 use crate::stats::{Counts, Histogram, Snapshot, Stats};
 
@@ -11,6 +12,8 @@ use crate::stats::{Counts, Histogram, Snapshot, Stats};
 const LINE_EVERY: Duration = Duration::from_millis(500);
 /// How often a log line is written without a terminal.
 const LOG_EVERY: Duration = Duration::from_secs(10);
+/// The same into the journal, which is kept for weeks; `posewire status` tells of the present.
+const JOURNAL_EVERY: Duration = Duration::from_secs(600);
 
 /// Watches a run and tells how it goes.
 pub(super) struct Status {
@@ -26,16 +29,17 @@ pub(super) struct Status {
 
 /// What intervals are measured between.
 #[derive(Default)]
-struct Sample {
-    counts: Counts,
-    stages: [Snapshot; STAGES],
+pub(super) struct Sample {
+    pub(super) counts: Counts,
+    pub(super) stages: [Snapshot; STAGES],
 }
 
 const STAGES: usize = 6;
-const NAMES: [&str; STAGES] = ["wait", "decode", "detect", "lift", "publish", "capture-to-packet"];
+pub(super) const NAMES: [&str; STAGES] =
+    ["wait", "decode", "detect", "lift", "publish", "capture-to-packet"];
 
 impl Sample {
-    fn of(stats: &Stats) -> Self {
+    pub(super) fn of(stats: &Stats) -> Self {
         let s = &stats.stages;
         let stages = [&s.wait, &s.decode, &s.detect, &s.lift, &s.publish, &s.total];
         Self { counts: stats.counters.read(), stages: stages.map(Histogram::snapshot) }
@@ -70,7 +74,11 @@ impl Status {
             Some(Event::SourceEnded) => log::info!("the recording is over"),
             Some(Event::Failed(..) | Event::PublisherDone | Event::PerceptionDone) | None => {}
         }
-        let every = if self.on_terminal { LINE_EVERY } else { LOG_EVERY };
+        let every = match (self.on_terminal, logging::to_journal()) {
+            (true, _) => LINE_EVERY,
+            (false, true) => JOURNAL_EVERY,
+            (false, false) => LOG_EVERY,
+        };
         let elapsed = self.last.elapsed();
         if elapsed < every {
             return;

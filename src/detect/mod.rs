@@ -42,6 +42,12 @@ pub trait Detector: Send {
 
     /// One line: which models, on what.
     fn describe(&self) -> String;
+
+    /// Looks for newcomers so many times more rarely than configured (1: as configured), where
+    /// that saves work: the machine cannot keep up.
+    fn set_search_stride(&mut self, stride: u32) {
+        let _ = stride;
+    }
 }
 
 /// Why a picture gave no keypoints.

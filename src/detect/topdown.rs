@@ -87,6 +87,7 @@ pub struct TopDown {
     last_frame: Option<Timestamp>,
     last_search: Option<Timestamp>,
     frames_since_search: u32,
+    search_stride: u32,
     searches: u64,
 }
 
@@ -164,6 +165,7 @@ impl TopDown {
             last_frame: None,
             last_search: None,
             frames_since_search: 0,
+            search_stride: 1,
             searches: 0,
         })
     }
@@ -218,13 +220,15 @@ impl TopDown {
     /// Is it time to run the finder?
     fn search_is_due(&self, now: Timestamp, following: bool, fading: bool) -> bool {
         if following {
-            return fading || self.frames_since_search + 1 >= self.settings.search_every;
+            let every = self.settings.search_every.saturating_mul(self.search_stride);
+            return fading || self.frames_since_search.saturating_add(1) >= every;
         }
         fading
             || self.last_search.is_none_or(|last| {
                 let passed = now.secs_since(last);
                 // A clock that was set back must not blind it.
-                passed < 0.0 || passed >= self.settings.search_idle_seconds
+                passed < 0.0
+                    || passed >= self.settings.search_idle_seconds * f64::from(self.search_stride)
             })
     }
 
@@ -336,6 +340,10 @@ impl Detector for TopDown {
             self.keypoints.spec.input.width,
             self.keypoints.spec.input.height
         )
+    }
+
+    fn set_search_stride(&mut self, stride: u32) {
+        self.search_stride = stride.max(1);
     }
 }
 

@@ -9,7 +9,8 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{STATUS_EVERY, Shared, TURN};
+use super::health::Living;
+use super::{PUBLISH, STATUS_EVERY, Shared, TURN};
 use crate::fault::{Chain, Exit, Fault, RateLimit, Severity};
 use crate::handoff::{Ring, Taken};
 use crate::pose::PoseFrame;
@@ -31,7 +32,9 @@ pub(super) fn publish(shared: &Shared, index: usize, mut publisher: Box<dyn Publ
     let mut account = Account { index, ..Account::default() };
     // When a status was last sent, what was counted then, and after how many changes.
     let mut told = (Instant::now(), Counts::default(), u64::MAX);
+    let living = Living(shared.health.stage(&format!("{PUBLISH}{index}"), false));
     loop {
+        living.0.turn();
         let changes = shared.changes.load(Ordering::Acquire);
         let sent = if changes != told.2 || told.0.elapsed() >= STATUS_EVERY {
             let status = shared.status(&told.1, told.0.elapsed().as_secs_f64());

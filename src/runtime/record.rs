@@ -16,7 +16,8 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 
-use super::{STATUS_EVERY, Shared, TURN};
+use super::health::Living;
+use super::{RECORDER, STATUS_EVERY, Shared, TURN};
 use crate::frame::{Frame, FrameStamp};
 use crate::pose::PoseFrame;
 use crate::record::{Recorder, Taken, Trigger};
@@ -120,7 +121,9 @@ impl Intake {
 pub(super) fn record(shared: &Shared, mut recorder: Recorder, way: &Outlet) {
     let mut told = (Instant::now(), Counts::default(), u64::MAX);
     let mut frames_lost = 0;
+    let living = Living(shared.health.stage(RECORDER, false));
     loop {
+        living.0.turn();
         match way.full.recv_timeout(TURN) {
             Ok(taken) => {
                 let bytes = taken.pixels.len();

