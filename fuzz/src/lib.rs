@@ -23,6 +23,8 @@ pub mod pose;
 #[cfg(feature = "recording")]
 #[path = "../../src/recording/mod.rs"]
 pub mod recording;
+#[path = "../../src/view/request.rs"]
+pub mod request;
 #[path = "../../src/skeleton.rs"]
 pub mod skeleton;
 #[path = "../../src/time.rs"]

@@ -182,7 +182,7 @@ export class Scene {
     c.font = "600 12px system-ui, sans-serif";
     c.textAlign = "center";
     for (const [track, one] of people) {
-      const above = project(add(one.joints.head.at, [0, 0.28, 0]));
+      const above = project(add(one.joints.head.at, [0, 0.16, 0]));
       if (!above) continue;
       c.fillStyle = colour(track);
       c.fillText(one.known ? `${track}` : `${track}, place unknown`, above[0], above[1]);

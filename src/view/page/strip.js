@@ -6,7 +6,7 @@ const SECONDS = 20;
 /** Stages in the order of the way, with the stamps that they end with. */
 const STAGES = [
   ["capture", "dequeued_us", "#8a97a0"], ["decode", "decoded_us", "#b08bd6"], ["detect", "detected_us", "#4a90d9"],
-  ["lift", "lifted_us", "#19a37c"], ["send", "sent_us", "#e0a03c"],
+  ["lift", "lifted_us", "#19a37c"], ["to this page", "sent_us", "#e0a03c"],
 ];
 
 export class Strip {
