@@ -4,21 +4,25 @@
 //! Unknown keys are refused, because a misspelt key that is ignored is a setting that silently
 //! does not hold.
 
+mod cameras;
+
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::camera::{Intrinsics, IntrinsicsError};
-use crate::capture::SourceOptions;
+use crate::capture::v4l2::controls::ControlValue;
 use crate::detect::topdown::TopDownSettings;
 use crate::geodetic::Geodetic;
 use crate::lift::smooth::SmoothSettings;
 use crate::lift::{LiftSettings, LifterSettings, Mount, SubjectSettings};
-use crate::pipeline::Geometry;
 use crate::record::{RecordError, RecordSettings};
 use crate::track::TrackSettings;
 use crate::wire::ClockState;
+
+pub use cameras::{CameraEntry, CameraPlan, MAX_CAMERAS};
 
 /// A configuration as it is written in a file or on the command line.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -28,6 +32,8 @@ pub struct Config {
     pub source: SourceConfig,
     /// What is known of the camera.
     pub camera: CameraConfig,
+    /// Several cameras, instead of `source` and `camera`.
+    pub cameras: Vec<CameraEntry>,
     /// Which networks.
     pub models: ModelsConfig,
     /// On what they run.
@@ -70,6 +76,8 @@ pub struct SourceConfig {
     pub realtime: bool,
     /// Start a recording again at its end.
     pub repeat: bool,
+    /// A camera's controls by the names that `posewire devices` shows: `gain = 20`.
+    pub controls: BTreeMap<String, ControlValue>,
 }
 
 /// `[camera]`.
@@ -141,6 +149,17 @@ pub enum ConfigError {
          in the configuration (try --source demo:)"
     )]
     NoSource,
+    /// One camera and several are described at once.
+    #[error("give either [source] and [camera], or [[cameras]]: not both")]
+    Both,
+    /// One of several cameras cannot be used so.
+    #[error("[[cameras]] {name}: {problem}")]
+    Camera {
+        /// What it is called.
+        name: String,
+        /// What is wrong.
+        problem: Box<ConfigError>,
+    },
     /// A value is out of its range.
     #[error("{key} = {value}: {wanted}")]
     OutOfRange {
@@ -162,12 +181,8 @@ pub enum ConfigError {
 /// What will be run: everything is present and within its range.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// The source's URI.
-    pub source: String,
-    /// How it is opened.
-    pub options: SourceOptions,
-    /// The camera's geometry.
-    pub geometry: Geometry,
+    /// Where frames come from: at least one.
+    pub cameras: Vec<CameraPlan>,
     /// Which networks.
     pub models: ModelsConfig,
     /// `auto`, `tract` or `tensorrt`.
@@ -176,16 +191,12 @@ pub struct Plan {
     pub detector: TopDownSettings,
     /// Following them.
     pub tracker: TrackSettings,
-    /// Lifting them.
-    pub lift: LiftSettings,
     /// Recording.
     pub record: RecordSettings,
     /// How the realtime clock is disciplined.
     pub clock_state: ClockState,
-    /// The publishers' URIs.
+    /// The URIs of the publishers that get the poses of all cameras.
     pub publish: Vec<String>,
-    /// Where on the earth the camera stands.
-    pub geodetic: Option<Geodetic>,
     /// What was asked for, as TOML: a recording says how it was made.
     pub written: String,
 }
@@ -233,6 +244,7 @@ impl Config {
         let Config {
             source,
             camera,
+            cameras,
             models,
             engine,
             detector,
@@ -244,66 +256,6 @@ impl Config {
             record,
             publish,
         } = self;
-        let uri = source.uri.ok_or(ConfigError::NoSource)?;
-        within(
-            "[source] rate",
-            source.rate,
-            0.1..=1000.0,
-            "must be from 0.1 to 1000 frames per second",
-        )?;
-        within(
-            "[camera] fov_degrees",
-            camera.fov_degrees,
-            5.0..=170.0,
-            "must be from 5 to 170 degrees",
-        )?;
-        if let Some(mount) = camera.mount {
-            let wanted = "must be from -90 to 90 degrees";
-            within(
-                "[camera] mount.pitch_degrees",
-                Some(mount.pitch_degrees),
-                -90.0..=90.0,
-                wanted,
-            )?;
-            let wanted = "must be from -180 to 180 degrees";
-            within(
-                "[camera] mount.roll_degrees",
-                Some(mount.roll_degrees),
-                -180.0..=180.0,
-                wanted,
-            )?;
-        }
-        if let Some(at) = camera.geodetic {
-            for (key, value, range, wanted) in [
-                // At the poles east has no length.
-                (
-                    "[camera] geodetic.latitude_degrees",
-                    at.latitude_degrees,
-                    -89.0..=89.0,
-                    "must be from -89 to 89 degrees",
-                ),
-                (
-                    "[camera] geodetic.longitude_degrees",
-                    at.longitude_degrees,
-                    -180.0..=180.0,
-                    "must be from -180 to 180 degrees",
-                ),
-                (
-                    "[camera] geodetic.altitude_metres",
-                    at.altitude_metres,
-                    -1e3..=1e5,
-                    "must be from -1000 to 100000 metres",
-                ),
-                (
-                    "[camera] geodetic.heading_degrees",
-                    at.heading_degrees,
-                    -360.0..=360.0,
-                    "must be from -360 to 360 degrees",
-                ),
-            ] {
-                within(key, Some(value), range, wanted)?;
-            }
-        }
         let wanted = "must be from 0 to 60 seconds";
         within("[tracker] lost_seconds", Some(tracker.lost_seconds), 0.0..=60.0, wanted)?;
         within("[tracker] coast_seconds", Some(tracker.coast_seconds), 0.0..=60.0, wanted)?;
@@ -317,32 +269,17 @@ impl Config {
         let wanted = "must be from 0 to 1000";
         within("[smooth] beta", Some(smooth.beta), 0.0..=1000.0, wanted)?;
         record.check()?;
-        let (geometry, focal_doubt) = match (camera.intrinsics, camera.fov_degrees) {
-            (Some(intrinsics), _) => {
-                intrinsics.check()?;
-                (Geometry::Calibrated(intrinsics), FOCAL_DOUBT[0])
-            }
-            (None, Some(degrees)) => (Geometry::AssumedFov(degrees), FOCAL_DOUBT[1]),
-            (None, None) => (Geometry::AssumedFov(ASSUMED_FOV_DEGREES), FOCAL_DOUBT[2]),
-        };
+        let lift = LiftSettings { lifter: lift, subject, smooth, ..LiftSettings::default() };
+        let alone = CameraEntry { source, camera, ..CameraEntry::default() };
         Ok(Plan {
-            source: uri,
-            options: SourceOptions {
-                camera: 0,
-                rate: source.rate,
-                realtime: source.realtime,
-                repeat: source.repeat,
-            },
-            geometry,
+            cameras: cameras::check(alone, cameras, &lift)?,
             models,
             backend: engine.backend.unwrap_or_else(|| "auto".to_owned()),
             detector,
             tracker,
-            lift: LiftSettings { mount: camera.mount, smooth, lifter: lift, subject, focal_doubt },
             record,
             clock_state: clock.state,
             publish: publish.into_iter().map(|p| p.uri).collect(),
-            geodetic: camera.geodetic,
             written,
         })
     }
@@ -366,6 +303,7 @@ fn within(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pipeline::Geometry;
 
     #[test]
     fn a_full_configuration_becomes_a_plan() {
@@ -398,16 +336,17 @@ mod tests {
         .unwrap()
         .check()
         .unwrap();
-        assert_eq!(plan.options.rate, Some(60.0));
+        let [camera] = plan.cameras.as_slice() else { panic!("one camera") };
+        assert_eq!(camera.options.rate, Some(60.0));
         assert_eq!(plan.publish.len(), 2);
         assert_eq!(plan.clock_state, ClockState::Ptp);
         assert_eq!(plan.tracker.birth_frames, 3);
         assert_eq!(plan.tracker.lost_seconds, TrackSettings::default().lost_seconds);
-        assert!(matches!(plan.geometry, Geometry::Calibrated(i) if i.fx == 500.0));
-        assert_eq!(plan.lift.mount.unwrap().pitch_degrees, -10.0);
-        assert_eq!(plan.lift.lifter.lookahead_ms, Some(120.0));
-        assert_eq!(plan.lift.subject.height_m, Some(1.80));
-        assert!(plan.lift.focal_doubt < 0.01, "it is calibrated");
+        assert!(matches!(camera.geometry, Geometry::Calibrated(i) if i.fx == 500.0));
+        assert_eq!(camera.lift.mount.unwrap().pitch_degrees, -10.0);
+        assert_eq!(camera.lift.lifter.lookahead_ms, Some(120.0));
+        assert_eq!(camera.lift.subject.height_m, Some(1.80));
+        assert!(camera.lift.focal_doubt < 0.01, "it is calibrated");
     }
 
     #[test]

@@ -8,13 +8,19 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use posewire::capture::v4l2::controls::Controls;
 use posewire::capture::{CaptureError, FrameSource, Next, SourceOptions, open};
 use posewire::frame::{Frame, PixelFormat, Timebase};
 use posewire::time::{Clock, MonotonicClock};
 
 const LIMIT: Duration = Duration::from_secs(3);
-const OPTIONS: SourceOptions =
-    SourceOptions { camera: 1, rate: None, realtime: false, repeat: false };
+const OPTIONS: SourceOptions = SourceOptions {
+    camera: 1,
+    rate: None,
+    realtime: false,
+    repeat: false,
+    controls: Controls::NONE,
+};
 
 fn node() -> Option<String> {
     let node = std::env::var("POSEWIRE_CAMERA").ok();

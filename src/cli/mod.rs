@@ -1,6 +1,7 @@
 //! What can be asked of posewire: one file per subcommand.
 
 mod demo;
+mod devices;
 mod eval;
 mod export;
 mod listen;
@@ -37,6 +38,8 @@ enum Command {
     Demo(demo::Demo),
     /// Receive packets and print them
     Listen(listen::Listen),
+    /// List the cameras of this machine, their lasting names, formats, rates and controls
+    Devices(devices::Devices),
     /// Measure a lifter on data of known truth
     Eval(Box<eval::Eval>),
     /// Run a recording's frames through the present pipeline, and compare with what was recorded
@@ -74,6 +77,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(args),
         Command::Demo(args) => demo::demo(&args),
         Command::Listen(args) => listen::listen(&args),
+        Command::Devices(args) => devices::devices(&args),
         Command::Eval(args) => eval::eval(&args),
         Command::Replay(args) => replay::replay(&args),
         Command::Recover(args) => recover::recover(&args),

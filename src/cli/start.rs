@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Failure;
-use crate::config::Plan;
+use crate::config::{CameraPlan, Plan};
 use crate::detect::Detector;
 use crate::detect::topdown::TopDown;
 use crate::engine::catalog::Catalog;
@@ -11,16 +11,18 @@ use crate::engine::spec::hex;
 use crate::engine::{self, Backend, ModelKind, Precision};
 use crate::lift::{self, Mount};
 use crate::pipeline::Pipeline;
-use crate::publish::{self, PublishSettings, Publisher};
+use crate::publish::{self, PublishSettings};
 use crate::recording::{About, ModelNote};
+use crate::runtime::Target;
 use crate::time::{Clock, MonotonicClock};
 use crate::track::Tracker;
 use crate::wire::{EngineId, PoseOptions, PrecisionId};
 
 /// What a plan needs, loaded.
 pub(super) struct Prepared {
-    pub(super) pipeline: Pipeline,
-    pub(super) publishers: Vec<Box<dyn Publisher>>,
+    /// One of each camera.
+    pub(super) pipelines: Vec<Pipeline>,
+    pub(super) targets: Vec<Target>,
     pub(super) clock: Arc<dyn Clock>,
     /// What computes, and why.
     pub(super) backend: String,
@@ -55,42 +57,46 @@ pub(super) fn detector(
     Ok(Box::new(detector))
 }
 
-/// Loads everything. `detector` makes the detector, given the models and the backend.
+/// Loads everything. `detector` makes a detector for each camera, given the models and the backend.
 pub(super) fn prepare(
     plan: &Plan,
-    detector: impl FnOnce(&Catalog, &dyn Backend) -> Result<Box<dyn Detector>, Failure>,
+    mut detector: impl FnMut(&Catalog, &dyn Backend) -> Result<Box<dyn Detector>, Failure>,
 ) -> Result<Prepared, Failure> {
     let (backend, why) = engine::choose(&plan.backend).map_err(|e| Failure::config(&e))?;
     let catalog = catalog(plan)?;
-    let detector = detector(&catalog, backend)?;
     let model = catalog
         .pick(ModelKind::Lifter, plan.models.lifter.as_deref())
-        .map_err(|e| Failure::config(&e))?;
-    let lifter = lift::open(backend, &model, Precision::F32, &plan.lift, detector.skeleton())
         .map_err(|e| Failure::config(&e))?;
     let clock: Arc<dyn Clock> = Arc::new(MonotonicClock);
     let id =
         u32::from_be_bytes([model.sha256[0], model.sha256[1], model.sha256[2], model.sha256[3]]);
-    let tracker = Tracker::new(plan.tracker);
-    let pipeline = Pipeline::new(detector, tracker, lifter, plan.geometry, clock.clone(), id)
-        .map_err(|e| Failure::config(&e))?;
+    // Each camera has networks of its own: they keep what they know of the people in view.
+    let mut pipelines = Vec::with_capacity(plan.cameras.len());
+    for camera in &plan.cameras {
+        let detector = detector(&catalog, backend)?;
+        let lifter = lift::open(backend, &model, Precision::F32, &camera.lift, detector.skeleton())
+            .map_err(|e| Failure::config(&e))?;
+        let tracker = Tracker::new(plan.tracker);
+        let pipeline = Pipeline::new(detector, tracker, lifter, camera.geometry, clock.clone(), id)
+            .map_err(|e| Failure::config(&e))?;
+        pipelines.push(pipeline);
+    }
     let settings = PublishSettings {
         engine: EngineId::from_name(backend.name()),
         precision: PrecisionId::from_name("f32"),
         clock_state: plan.clock_state,
         clock: clock.clone(),
-        gravity: plan.lift.mount.map(Mount::gravity),
-        geodetic: plan.geodetic,
+        ..PublishSettings::default()
     };
-    let publishers = plan
-        .publish
-        .iter()
-        .map(|uri| publish::open(uri, &settings).map_err(|e| Failure::config(&e)))
-        .collect::<Result<Vec<_>, _>>()?;
-    log::info!("models: {}", pipeline.describe());
+    let targets = targets(plan, &settings)?;
+    if let Some(pipeline) = pipelines.first() {
+        log::info!("models: {}", pipeline.describe());
+    }
     log::info!("backend: {why}");
-    for publisher in &publishers {
-        log::info!("publishing to {}", publisher.describe());
+    for target in &targets {
+        let of = target.source.and_then(|n| plan.cameras.get(n));
+        let of = of.map_or(String::new(), |camera| format!(" (of {} only)", camera.name));
+        log::info!("publishing to {}{of}", target.publisher.describe());
     }
     let options = PoseOptions {
         engine: settings.engine,
@@ -99,7 +105,31 @@ pub(super) fn prepare(
     };
     let about = about(plan, &catalog, backend.name(), clock.as_ref());
     let backend = backend.name().to_owned();
-    Ok(Prepared { pipeline, publishers, clock, backend, about, options })
+    Ok(Prepared { pipelines, targets, clock, backend, about, options })
+}
+
+/// The targets of all cameras, then those of each.
+fn targets(plan: &Plan, settings: &PublishSettings) -> Result<Vec<Target>, Failure> {
+    let of = |camera: &CameraPlan| (camera.lift.mount.map(Mount::gravity), camera.geodetic);
+    let open = |uri: &String, source, (gravity, geodetic)| {
+        let settings = PublishSettings { gravity, geodetic, ..settings.clone() };
+        let publisher = publish::open(uri, &settings).map_err(|e| Failure::config(&e))?;
+        Ok(Target { publisher, source })
+    };
+    // Where cameras are held differently, a target of all knows no common direction of falling.
+    let mut places = plan.cameras.iter().map(of);
+    let common = places.next().filter(|first| places.all(|other| other == *first));
+    let common = common.unwrap_or_default();
+    let mut targets = Vec::new();
+    for uri in &plan.publish {
+        targets.push(open(uri, None, common)?);
+    }
+    for (number, camera) in plan.cameras.iter().enumerate() {
+        for uri in &camera.publish {
+            targets.push(open(uri, Some(number), of(camera))?);
+        }
+    }
+    Ok(targets)
 }
 
 /// What recordings say of a run of `plan`.

@@ -20,7 +20,8 @@ pub(super) struct Status {
     begun: Instant,
     last: Instant,
     before: Sample,
-    fault: Option<String>,
+    /// What each source is called, and what is wrong with it.
+    sources: Vec<(String, Option<String>)>,
     line_shown: bool,
 }
 
@@ -44,7 +45,8 @@ impl Sample {
 
 impl Status {
     /// Tells of `stats`; `backend` is what computes, and why.
-    pub(super) fn new(stats: Arc<Stats>, backend: String) -> Self {
+    /// `names` are what the sources are called, where there are several.
+    pub(super) fn new(stats: Arc<Stats>, backend: String, names: Vec<String>) -> Self {
         let on_terminal = std::io::stderr().is_terminal();
         let now = Instant::now();
         Self {
@@ -54,7 +56,7 @@ impl Status {
             on_terminal,
             begun: now,
             last: now,
-            fault: None,
+            sources: names.into_iter().map(|name| (name, None)).collect(),
             line_shown: false,
         }
     }
@@ -62,12 +64,12 @@ impl Status {
     /// To be called often, with each event of the run.
     pub(super) fn watch(&mut self, event: Option<&Event>) {
         match event {
-            Some(Event::SourceOpened(info)) => {
-                self.fault = None;
-                log::info!("source: {}", info.summary);
+            Some(Event::SourceOpened(n, info)) => {
+                self.fault_is(*n, None);
+                log::info!("{}: {}", self.name(*n), info.summary);
             }
-            Some(Event::SourceLost(words)) => self.fault = Some(words.clone()),
-            Some(Event::SourceEnded) => log::info!("the recording is over"),
+            Some(Event::SourceLost(n, words)) => self.fault_is(*n, Some(words.clone())),
+            Some(Event::SourceEnded(n)) => log::info!("{}: the recording is over", self.name(*n)),
             Some(Event::Failed(..) | Event::PublisherDone | Event::PerceptionDone) | None => {}
         }
         let every = if self.on_terminal { LINE_EVERY } else { LOG_EVERY };
@@ -87,6 +89,19 @@ impl Status {
             self.line_shown = true;
         } else {
             log::info!("{line}");
+        }
+    }
+
+    fn name(&self, source: usize) -> &str {
+        match self.sources.get(source) {
+            Some((name, _)) if !name.is_empty() => name,
+            _ => "source",
+        }
+    }
+
+    fn fault_is(&mut self, source: usize, fault: Option<String>) {
+        if let Some((_, now)) = self.sources.get_mut(source) {
+            *now = fault;
         }
     }
 
@@ -113,7 +128,7 @@ impl Status {
             line += &format!(", dropped {dropped}");
         }
         line += &format!(", {}", self.backend);
-        if let Some(fault) = &self.fault {
+        for fault in self.sources.iter().filter_map(|(_, fault)| fault.as_ref()) {
             line += &format!("; FAULT {fault}");
         }
         line

@@ -29,7 +29,7 @@ impl JpegMaker {
             PixelFormat::Gray8 => Some(ColorType::Luma),
             PixelFormat::Rgb8 => Some(ColorType::Rgb),
             PixelFormat::Bgr8 => Some(ColorType::Bgr),
-            PixelFormat::Jpeg => return None,
+            PixelFormat::Jpeg | PixelFormat::Bayer { .. } => return None,
             _ => None,
         };
         let encoded = match direct {
@@ -61,6 +61,7 @@ impl Video<'_> {
         let (half_x, half_y) = (x / 2, y / 2);
         let pair = 4 * half_x;
         match self.image.format {
+            PixelFormat::Gray16 => [byte(0, y, 2 * x + 1), 128, 128],
             PixelFormat::Yuyv => [byte(0, y, 2 * x), byte(0, y, pair + 1), byte(0, y, pair + 3)],
             PixelFormat::Uyvy => [byte(0, y, 2 * x + 1), byte(0, y, pair), byte(0, y, pair + 2)],
             PixelFormat::Nv12 => {

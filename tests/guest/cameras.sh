@@ -1,19 +1,23 @@
 #!/bin/bash
-# cameras.sh WORK TEST_BINARY
+# cameras.sh WORK TEST_BINARY [POSEWIRE_BINARY]
 #
-# Boots Debian's own kernel with its virtual camera (vivid) under QEMU's software emulation and
-# runs TEST_BINARY (cargo's build of tests/camera.rs) in it as root; exit code: the test's.
+# Boots Debian's own kernel with three of its virtual cameras (vivid) under QEMU's software
+# emulation and runs TEST_BINARY (cargo's build of tests/camera.rs) in it as root. With
+# POSEWIRE_BINARY, that then runs in the guest on all three cameras at once, of which one is
+# disconnected in between, and publishes to a listener out here, whose findings are checked by
+# tests/guest/heard.py. Exit code: 0 if all was well.
 #
 #   cargo test --test camera --no-run          # prints the binary's path
-#   tests/guest/cameras.sh /tmp/guest target/debug/deps/camera-<hash>
+#   tests/guest/cameras.sh /tmp/guest target/debug/deps/camera-<hash> target/debug/posewire
 #
 # Needs an amd64 Debian with: apt-get install --no-install-recommends qemu-system-x86 cpio kmod
 # busybox-static v4l-utils. Downloads one kernel package into WORK (once, 100 MB).
 # -icount makes the guest's time virtual: the host's load does not disturb it.
 set -euo pipefail
 WORK=$(mkdir -p "$1" && readlink -f "$1") BINARY=$(readlink -f "$2")
+POSEWIRE=${3:+$(readlink -f "$3")}
 HERE=$(dirname "$(readlink -f "$0")")
-MODULES="vivid virtio_pci 9pnet_virtio 9p"
+MODULES="vivid virtio_pci 9pnet_virtio 9p virtio_net"
 
 if [ ! -e "$WORK/kernel/.done" ]; then
     package=$(apt-cache depends linux-image-amd64 | awk '/Depends: linux-image/ {print $2; exit}')
@@ -27,8 +31,9 @@ version=$(ls "$WORK/kernel/lib/modules")
 
 # The initramfs: busybox, the modules in loading order, the programs with their libraries.
 root=$(mktemp -d "$WORK/root.XXXXXX")
-trap 'rm -rf "$root"' EXIT
-mkdir -p "$root"/{bin,dev,proc,sys,tmp,out,modules}
+listener=
+trap 'rm -rf "$root"; [ -z "$listener" ] || kill "$listener" 2> /dev/null || true' EXIT
+mkdir -p "$root"/{bin,dev,proc,sys,tmp,out,modules,models}
 cp /bin/busybox "$root/bin/"
 install -m 755 "$HERE/init" "$root/init"
 for module in $MODULES; do
@@ -37,7 +42,7 @@ done | awk '!seen[$0]++' | while read -r file; do
     cp "$file" "$root/modules/"
     basename "$file" >> "$root/modules/order"
 done
-for program in "$BINARY" "$(command -v v4l2-ctl)"; do
+for program in "$BINARY" "$(command -v v4l2-ctl)" $POSEWIRE; do
     ldd "$program" | awk '/=> \// {print $3} /^\t\// {print $1}' | while read -r library; do
         mkdir -p "$root$(dirname "$library")"
         cp -nL "$library" "$root$library"
@@ -45,15 +50,33 @@ for program in "$BINARY" "$(command -v v4l2-ctl)"; do
 done
 cp "$BINARY" "$root/bin/camera-test"
 cp "$(command -v v4l2-ctl)" "$root/bin/"
-(cd "$root" && find . -print0 | cpio -0 -o -H newc --quiet) | gzip -1 > "$WORK/initramfs.gz"
+cp "$HERE"/../data/models/test-{finder,keypoints}.{toml,onnx} "$HERE/cameras.toml" "$root/models/"
 
 mkdir -p "$WORK/out"
 rm -f "$WORK"/out/*
-timeout "${LIMIT:-400}" qemu-system-x86_64 -cpu max -smp 1 -m 1024 -icount shift=2,sleep=off \
-    -kernel "$WORK"/kernel/boot/vmlinuz-* -initrd "$WORK/initramfs.gz" \
-    -append "console=ttyS0 panic=-1 quiet" \
+append="console=ttyS0 panic=-1 quiet"
+if [ -n "$POSEWIRE" ]; then
+    cp "$POSEWIRE" "$root/bin/posewire"
+    port=$(python3 -c 'import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+    append+=" posewire_port=$port"
+    "$POSEWIRE" listen "udp://127.0.0.1:$port" --format json > "$WORK/out/heard" 2> "$WORK/out/listener" &
+    listener=$!
+fi
+(cd "$root" && find . -print0 | cpio -0 -o -H newc --quiet) | gzip -1 > "$WORK/initramfs.gz"
+
+timeout "${LIMIT:-400}" qemu-system-x86_64 -cpu max -smp 1 -m 1536 -icount shift=2,sleep=off \
+    -kernel "$WORK"/kernel/boot/vmlinuz-* -initrd "$WORK/initramfs.gz" -append "$append" \
     -nodefaults -display none -no-reboot -serial stdio -monitor none \
+    -nic user,model=virtio-net-pci \
     -fsdev "local,id=out,path=$WORK/out,security_model=none" \
     -device virtio-9p-pci,fsdev=out,mount_tag=out < /dev/null || echo "qemu: exit code $?"
 cat "$WORK/out/log" 2> /dev/null || echo "the guest left no log"
-exit "$(cat "$WORK/out/code" 2> /dev/null || echo 98)"
+code=$(cat "$WORK/out/code" 2> /dev/null || echo 98)
+if [ -n "$POSEWIRE" ] && [ "$code" = 0 ]; then
+    sleep 1
+    kill -TERM "$listener"
+    wait "$listener" || code=$?
+    listener=
+    python3 "$HERE/heard.py" "$WORK/out" || code=97
+fi
+exit "$code"
