@@ -9,6 +9,7 @@ use crate::detect::topdown::TopDown;
 use crate::engine::catalog::Catalog;
 use crate::engine::spec::hex;
 use crate::engine::{self, Backend, ModelKind, Precision};
+use crate::geodetic::Geodetic;
 use crate::lift::{self, Mount};
 use crate::pipeline::Pipeline;
 use crate::publish::{self, PublishSettings};
@@ -111,7 +112,8 @@ pub(super) fn prepare(
 /// The targets of all cameras, then those of each.
 fn targets(plan: &Plan, settings: &PublishSettings) -> Result<Vec<Target>, Failure> {
     let of = |camera: &CameraPlan| (camera.lift.mount.map(Mount::gravity), camera.geodetic);
-    let open = |uri: &String, source, (gravity, geodetic)| {
+    type Place = (Option<[f64; 3]>, Option<Geodetic>);
+    let open = |uri: &str, source, (gravity, geodetic): Place| -> Result<Target, Failure> {
         let settings = PublishSettings { gravity, geodetic, ..settings.clone() };
         let publisher = publish::open(uri, &settings).map_err(|e| Failure::config(&e))?;
         Ok(Target { publisher, source })

@@ -24,7 +24,8 @@ impl Wish {
                     }
                 }
                 Some(("format", value)) => {
-                    let code = value.as_bytes().try_into().map(u32::from_le_bytes);
+                    // The kernel's code of Y16 ends in a blank.
+                    let code = format!("{value:<4}").as_bytes().try_into().map(u32::from_le_bytes);
                     wish.format = match code {
                         Ok(code) if pixel_format(code).is_some() => Some(code),
                         _ => {
@@ -149,6 +150,7 @@ mod tests {
         let wish = Wish::parse("size=1280x720&format=MJPG").unwrap();
         assert_eq!(wish, Wish { size: Some((1280, 720)), format: Some(MJPG) });
         assert_eq!(Wish::parse("").unwrap(), Wish::default());
+        assert_eq!(Wish::parse("format=Y16").unwrap().format, Some(code(b"Y16 ")));
         for (query, says) in [
             ("size=1280", "size=1280x720"),
             ("size=0x5", "size=1280x720"),

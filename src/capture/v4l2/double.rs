@@ -21,6 +21,7 @@ use rustix::io::Errno;
 use super::Camera;
 use super::abi::*;
 use super::choose::Wish;
+#[cfg(test)]
 use super::sys::Device;
 use crate::capture::{CaptureError, SourceOptions};
 use crate::time::{Clock, MonotonicClock};

@@ -124,7 +124,10 @@ pub(super) fn layout(
         });
         offset += len;
     }
-    Ok(ImageLayout { width, height, format, color: color(pix), planes })
+    // Nothing narrows a sensor's sixteen bits.
+    let full = ColorSpace { bt709: false, full_range: true };
+    let color = if format == PixelFormat::Gray16 { full } else { color(pix) };
+    Ok(ImageLayout { width, height, format, color, planes })
 }
 
 /// The kernel's defaults: `V4L2_MAP_YCBCR_ENC_DEFAULT` and `V4L2_MAP_QUANTIZATION_DEFAULT`.
