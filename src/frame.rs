@@ -67,11 +67,6 @@ impl PixelFormat {
         matches!(self, Self::Jpeg)
     }
 
-    /// True if the picture must be decoded before a crop can be sampled.
-    pub const fn needs_decoding(self) -> bool {
-        matches!(self, Self::Jpeg | Self::Bayer { .. })
-    }
-
     /// For each plane: (bytes per row, rows) at the given picture size, tightly packed.
     /// Empty for compressed formats.
     pub fn packed_planes(self, width: u32, height: u32) -> ArrayVec<(usize, usize), 3> {

@@ -35,7 +35,7 @@ impl Watchdog {
     pub fn opened(&mut self, rate: Option<f64>, now: Instant) {
         let interval = |r: f64| Duration::try_from_secs_f64(1.0 / r).ok();
         self.nominal = rate.filter(|r| *r > 0.0).and_then(interval);
-        self.seen = None;
+        // What it really takes is kept: it is the same camera.
         self.opened = Some(now);
         self.last = None;
     }
