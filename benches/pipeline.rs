@@ -285,7 +285,7 @@ fn models(c: &mut Criterion) {
 /// The clip's frames as they come from the source.
 fn clip() -> Vec<Frame> {
     let Some(path) = support::data(CLIP) else { return Vec::new() };
-    let options = SourceOptions { camera: 0, rate: None, realtime: false, repeat: false };
+    let options = SourceOptions::default();
     let mut source = match capture::open(&path.display().to_string(), &options) {
         Ok(source) => source,
         Err(e) => {

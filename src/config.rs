@@ -4,6 +4,9 @@
 //! Unknown keys are refused, because a misspelt key that is ignored is a setting that silently
 //! does not hold.
 
+mod cameras;
+
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -11,19 +14,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::calibration::file::CameraFile;
 use crate::camera::{Intrinsics, IntrinsicsError};
-use crate::capture::SourceOptions;
-use crate::capture::fault_injector::FaultSettings;
+use crate::capture::v4l2::controls::ControlValue;
 use crate::degrade::DegradeSettings;
 use crate::detect::topdown::TopDownSettings;
 use crate::geodetic::Geodetic;
 use crate::lift::smooth::SmoothSettings;
 use crate::lift::{LiftSettings, LifterSettings, Mount, SubjectSettings};
 use crate::orientation::{Orientation, OrientationError};
-use crate::pipeline::Geometry;
 use crate::record::{RecordError, RecordSettings};
 use crate::track::TrackSettings;
 use crate::view::ViewSettings;
 use crate::wire::ClockState;
+
+pub use cameras::{CameraEntry, CameraPlan, MAX_CAMERAS};
 
 /// A configuration as it is written in a file or on the command line.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -33,6 +36,8 @@ pub struct Config {
     pub source: SourceConfig,
     /// What is known of the camera.
     pub camera: CameraConfig,
+    /// Several cameras, instead of `source` and `camera`.
+    pub cameras: Vec<CameraEntry>,
     /// Which networks.
     pub models: ModelsConfig,
     /// On what they run.
@@ -81,6 +86,8 @@ pub struct SourceConfig {
     pub repeat: bool,
     /// Faults on purpose, for a rehearsal: `drop=0.05,unplug_every=900`.
     pub faults: Option<String>,
+    /// A camera's controls by the names that `posewire devices` shows: `gain = 20`.
+    pub controls: BTreeMap<String, ControlValue>,
 }
 
 /// `[camera]`.
@@ -159,6 +166,17 @@ pub enum ConfigError {
          in the configuration (try --source demo:)"
     )]
     NoSource,
+    /// One camera and several are described at once.
+    #[error("give either [source] and [camera], or [[cameras]]: not both")]
+    Both,
+    /// One of several cameras cannot be used so.
+    #[error("[[cameras]] {name}: {problem}")]
+    Camera {
+        /// What it is called.
+        name: String,
+        /// What is wrong.
+        problem: Box<ConfigError>,
+    },
     /// A value is out of its range.
     #[error("{key} = {value}: {wanted}")]
     OutOfRange {
@@ -192,12 +210,8 @@ pub enum ConfigError {
 /// What will be run: everything is present and within its range.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// The source's URI.
-    pub source: String,
-    /// How it is opened.
-    pub options: SourceOptions,
-    /// The camera's geometry.
-    pub geometry: Geometry,
+    /// Where frames come from: at least one.
+    pub cameras: Vec<CameraPlan>,
     /// Which networks.
     pub models: ModelsConfig,
     /// `auto`, `tract` or `tensorrt`.
@@ -206,8 +220,6 @@ pub struct Plan {
     pub detector: TopDownSettings,
     /// Following them.
     pub tracker: TrackSettings,
-    /// Lifting them.
-    pub lift: LiftSettings,
     /// Recording.
     pub record: RecordSettings,
     /// Degradation on purpose.
@@ -218,10 +230,8 @@ pub struct Plan {
     pub view_may_move: bool,
     /// How the realtime clock is disciplined.
     pub clock_state: ClockState,
-    /// The publishers' URIs.
+    /// The URIs of the publishers that get the poses of all cameras.
     pub publish: Vec<String>,
-    /// Where on the earth the camera stands.
-    pub geodetic: Option<Geodetic>,
     /// What was asked for, as TOML: a recording says how it was made.
     pub written: String,
 }
@@ -244,8 +254,12 @@ impl Config {
         let mut config = Self::from_toml(&text)
             .map_err(|problem| ConfigError::Parse { path: path.to_owned(), problem })?;
         // A service's working directory is nowhere in particular.
-        if let (Some(file), Some(folder)) = (&mut config.camera.calibration, path.parent()) {
-            *file = folder.join(&*file);
+        let Some(folder) = path.parent() else { return Ok(config) };
+        let several = config.cameras.iter_mut().map(|entry| &mut entry.camera);
+        for camera in several.chain([&mut config.camera]) {
+            if let Some(file) = &mut camera.calibration {
+                *file = folder.join(&*file);
+            }
         }
         Ok(config)
     }
@@ -269,27 +283,18 @@ impl Config {
     /// # Errors
     /// Names the first setting that cannot hold.
     pub fn check(self) -> Result<Plan, ConfigError> {
-        let file = self.camera.calibration.as_deref().map(CameraFile::read).transpose()?;
-        if file.is_some() && self.camera.intrinsics.is_some() {
-            return Err(ConfigError::TwoCalibrations);
-        }
-        let orientation = Orientation::new(self.camera.rotate, self.camera.mirror)?;
-        // Where the camera's place is known, so is how it is held.
-        let placed = file.as_ref().and_then(|f| f.extrinsics.as_ref()).map(|e| e.gravity());
-        let placed = placed.map(|down| Mount::from_gravity(orientation.direction(down)));
-        let mount = self.camera.mount.or(placed);
+        // A recording outlives the calibrations' files.
         let mut recorded = self.clone();
-        if let Some(file) = &file {
-            // A recording outlives the calibration's file.
-            recorded.camera.calibration = None;
-            recorded.camera.intrinsics = Some(file.intrinsics);
-            recorded.camera.mount = mount;
+        let several = recorded.cameras.iter_mut().map(|entry| &mut entry.camera);
+        for camera in several.chain([&mut recorded.camera]) {
+            camera.take_file_in()?;
         }
         // For the record only: what cannot be written down is no reason not to run.
         let written = toml::to_string(&recorded).unwrap_or_default();
         let Config {
             source,
             camera,
+            cameras,
             models,
             engine,
             detector,
@@ -303,73 +308,6 @@ impl Config {
             view,
             publish,
         } = self;
-        let mut uri = source.uri.ok_or(ConfigError::NoSource)?;
-        if let Some(faults) = &source.faults {
-            FaultSettings::parse(faults).map_err(ConfigError::Faults)?;
-            uri = format!("faults:{faults}:{uri}");
-        }
-        if !orientation.is_upright() {
-            uri = format!("turned:{orientation}:{uri}");
-        }
-        within(
-            "[source] rate",
-            source.rate,
-            0.1..=1000.0,
-            "must be from 0.1 to 1000 frames per second",
-        )?;
-        within(
-            "[camera] fov_degrees",
-            camera.fov_degrees,
-            5.0..=170.0,
-            "must be from 5 to 170 degrees",
-        )?;
-        if let Some(mount) = camera.mount {
-            let wanted = "must be from -90 to 90 degrees";
-            within(
-                "[camera] mount.pitch_degrees",
-                Some(mount.pitch_degrees),
-                -90.0..=90.0,
-                wanted,
-            )?;
-            let wanted = "must be from -180 to 180 degrees";
-            within(
-                "[camera] mount.roll_degrees",
-                Some(mount.roll_degrees),
-                -180.0..=180.0,
-                wanted,
-            )?;
-        }
-        if let Some(at) = camera.geodetic {
-            for (key, value, range, wanted) in [
-                // At the poles east has no length.
-                (
-                    "[camera] geodetic.latitude_degrees",
-                    at.latitude_degrees,
-                    -89.0..=89.0,
-                    "must be from -89 to 89 degrees",
-                ),
-                (
-                    "[camera] geodetic.longitude_degrees",
-                    at.longitude_degrees,
-                    -180.0..=180.0,
-                    "must be from -180 to 180 degrees",
-                ),
-                (
-                    "[camera] geodetic.altitude_metres",
-                    at.altitude_metres,
-                    -1e3..=1e5,
-                    "must be from -1000 to 100000 metres",
-                ),
-                (
-                    "[camera] geodetic.heading_degrees",
-                    at.heading_degrees,
-                    -360.0..=360.0,
-                    "must be from -360 to 360 degrees",
-                ),
-            ] {
-                within(key, Some(value), range, wanted)?;
-            }
-        }
         let wanted = "must be from 0 to 60 seconds";
         within("[tracker] lost_seconds", Some(tracker.lost_seconds), 0.0..=60.0, wanted)?;
         within("[tracker] coast_seconds", Some(tracker.coast_seconds), 0.0..=60.0, wanted)?;
@@ -387,38 +325,20 @@ impl Config {
         let wanted = "must be from 0.1 to 1000 frames per second";
         within("[degrade] min_fps", Some(degrade.min_fps), 0.1..=1000.0, wanted)?;
         record.check()?;
-        let known = file.as_ref().map(|f| f.intrinsics).or(camera.intrinsics);
-        let (geometry, focal_doubt) = match (known, camera.fov_degrees) {
-            (Some(intrinsics), _) => {
-                intrinsics.check()?;
-                let stated = file.as_ref().and_then(|f| f.quality).map(|q| q.focal_deviation);
-                let doubt = stated.map_or(FOCAL_DOUBT[0], |d| d.clamp(1e-3, 0.1));
-                (Geometry::Calibrated(intrinsics.turned(orientation)), doubt)
-            }
-            (None, Some(degrees)) => (Geometry::AssumedFov(degrees), FOCAL_DOUBT[1]),
-            (None, None) => (Geometry::AssumedFov(ASSUMED_FOV_DEGREES), FOCAL_DOUBT[2]),
-        };
+        let lift = LiftSettings { lifter: lift, subject, smooth, ..LiftSettings::default() };
+        let alone = CameraEntry { source, camera, ..CameraEntry::default() };
         Ok(Plan {
-            source: uri,
-            options: SourceOptions {
-                camera: 0,
-                rate: source.rate,
-                realtime: source.realtime,
-                repeat: source.repeat,
-            },
-            geometry,
+            cameras: cameras::check(alone, cameras, &lift)?,
             models,
             backend: engine.backend.unwrap_or_else(|| "auto".to_owned()),
             detector,
             tracker,
-            lift: LiftSettings { mount, smooth, lifter: lift, subject, focal_doubt },
             record,
             degrade,
             view,
             view_may_move: false,
             clock_state: clock.state,
             publish: publish.into_iter().map(|p| p.uri).collect(),
-            geodetic: camera.geodetic,
             written,
         })
     }
@@ -442,6 +362,7 @@ fn within(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pipeline::Geometry;
 
     #[test]
     fn a_full_configuration_becomes_a_plan() {
@@ -474,16 +395,17 @@ mod tests {
         .unwrap()
         .check()
         .unwrap();
-        assert_eq!(plan.options.rate, Some(60.0));
+        let [camera] = plan.cameras.as_slice() else { panic!("one camera") };
+        assert_eq!(camera.options.rate, Some(60.0));
         assert_eq!(plan.publish.len(), 2);
         assert_eq!(plan.clock_state, ClockState::Ptp);
         assert_eq!(plan.tracker.birth_frames, 3);
         assert_eq!(plan.tracker.lost_seconds, TrackSettings::default().lost_seconds);
-        assert!(matches!(plan.geometry, Geometry::Calibrated(i) if i.fx == 500.0));
-        assert_eq!(plan.lift.mount.unwrap().pitch_degrees, -10.0);
-        assert_eq!(plan.lift.lifter.lookahead_ms, Some(120.0));
-        assert_eq!(plan.lift.subject.height_m, Some(1.80));
-        assert!(plan.lift.focal_doubt < 0.01, "it is calibrated");
+        assert!(matches!(camera.geometry, Geometry::Calibrated(i) if i.fx == 500.0));
+        assert_eq!(camera.lift.mount.unwrap().pitch_degrees, -10.0);
+        assert_eq!(camera.lift.lifter.lookahead_ms, Some(120.0));
+        assert_eq!(camera.lift.subject.height_m, Some(1.80));
+        assert!(camera.lift.focal_doubt < 0.01, "it is calibrated");
     }
 
     #[test]
@@ -553,12 +475,14 @@ mod tests {
         };
         file.write(&folder.path().join("calib/front.toml")).unwrap();
         let plan = Config::from_file(&path).unwrap().check().unwrap();
-        assert_eq!(plan.geometry, Geometry::Calibrated(file.intrinsics));
+        let [camera] = plan.cameras.as_slice() else { panic!("one camera") };
+        assert_eq!(camera.geometry, Geometry::Calibrated(file.intrinsics));
         // What is recorded holds without the file.
         let again = Config::from_toml(&plan.written).unwrap().check().unwrap();
-        assert_eq!((again.geometry, again.lift.mount), (plan.geometry, plan.lift.mount));
-        assert_eq!(plan.lift.focal_doubt, FOCAL_DOUBT[0]);
-        let mount = plan.lift.mount.unwrap();
+        let [second] = again.cameras.as_slice() else { panic!("one camera") };
+        assert_eq!((second.geometry, second.lift.mount), (camera.geometry, camera.lift.mount));
+        assert_eq!(camera.lift.focal_doubt, FOCAL_DOUBT[0]);
+        let mount = camera.lift.mount.unwrap();
         assert!(mount.pitch_degrees.abs() < 1e-9 && mount.roll_degrees.abs() < 1e-9, "{mount:?}");
 
         let both = format!(
@@ -575,8 +499,9 @@ mod tests {
             mirror=true\nintrinsics = { width = 640, height = 480, fx = 500, fy = 510, cx = 300, \
             cy = 200 }";
         let plan = Config::from_toml(text).unwrap().check().unwrap();
-        assert_eq!(plan.source, "turned:90,mirror:faults:drop=0.1,seed=3:demo:");
-        let Geometry::Calibrated(lens) = plan.geometry else { panic!("calibrated") };
+        let [camera] = plan.cameras.as_slice() else { panic!("one camera") };
+        assert_eq!(camera.source, "turned:90,mirror:faults:drop=0.1,seed=3:demo:");
+        let Geometry::Calibrated(lens) = camera.geometry else { panic!("calibrated") };
         assert_eq!((lens.width, lens.height, lens.fx, lens.fy), (480, 640, 510.0, 500.0));
         assert_eq!((lens.cx, lens.cy), (279.0, 339.0));
 

@@ -36,7 +36,7 @@ impl JpegMaker {
             PixelFormat::Gray8 => Some((ColorType::Luma, 1)),
             PixelFormat::Rgb8 => Some((ColorType::Rgb, 3)),
             PixelFormat::Bgr8 => Some((ColorType::Bgr, 3)),
-            PixelFormat::Jpeg => return None,
+            PixelFormat::Jpeg | PixelFormat::Bayer { .. } => return None,
             _ => None,
         };
         let mut out = Vec::with_capacity(usize::from(width) * usize::from(height) / 4);
@@ -124,6 +124,7 @@ impl Video<'_> {
         let (half_x, half_y) = (x / 2, y / 2);
         let pair = 4 * half_x;
         match self.image.format {
+            PixelFormat::Gray16 => [byte(0, y, 2 * x + 1), 128, 128],
             PixelFormat::Yuyv => [byte(0, y, 2 * x), byte(0, y, pair + 1), byte(0, y, pair + 3)],
             PixelFormat::Uyvy => [byte(0, y, 2 * x + 1), byte(0, y, pair), byte(0, y, pair + 2)],
             PixelFormat::Nv12 => {

@@ -16,6 +16,8 @@ use crate::time::Timestamp;
 pub enum PixelFormat {
     /// 8-bit luma, one plane.
     Gray8,
+    /// 16-bit luma, least significant byte first; the upper eight bits are looked at.
+    Gray16,
     /// Red, green, blue bytes.
     Rgb8,
     /// Blue, green, red bytes.
@@ -37,10 +39,30 @@ pub enum PixelFormat {
     /// A JPEG picture (JFIF or a camera's MJPEG frame); decoded by the pipeline, because a frame
     /// that is displaced before anybody looks at it need not be decoded.
     Jpeg,
+    /// A sensor's own pixels under its colour filter; decoded by the pipeline, too.
+    Bayer {
+        /// Which colours the top left cell has.
+        order: BayerOrder,
+        /// Bits of a value: 8, or more in two bytes, least significant first.
+        bits: u8,
+    },
+}
+
+/// The colours of a 2x2 cell of a sensor's filter, row by row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BayerOrder {
+    /// Red, green; green, blue.
+    Rggb,
+    /// Green, red; blue, green.
+    Grbg,
+    /// Green, blue; red, green.
+    Gbrg,
+    /// Blue, green; green, red.
+    Bggr,
 }
 
 impl PixelFormat {
-    /// True if the bytes are compressed and must be decoded before a crop can be sampled.
+    /// True if the bytes are compressed: their number does not follow from the picture's size.
     pub const fn is_compressed(self) -> bool {
         matches!(self, Self::Jpeg)
     }
@@ -52,6 +74,10 @@ impl PixelFormat {
         let (cw, ch) = (w.div_ceil(2), h.div_ceil(2));
         match self {
             Self::Gray8 => ArrayVec::from_iter([(w, h)]),
+            Self::Gray16 => ArrayVec::from_iter([(2 * w, h)]),
+            Self::Bayer { bits, .. } => {
+                ArrayVec::from_iter([(if bits > 8 { 2 * w } else { w }, h)])
+            }
             Self::Rgb8 | Self::Bgr8 => ArrayVec::from_iter([(3 * w, h)]),
             Self::Yuyv | Self::Uyvy => ArrayVec::from_iter([(4 * cw, h)]),
             Self::Nv12 | Self::Nv21 => ArrayVec::from_iter([(w, h), (2 * cw, ch)]),
@@ -310,7 +336,22 @@ mod tests {
     #[test]
     fn every_format_fits_exactly_and_one_byte_less_is_refused() {
         use PixelFormat::*;
-        for format in [Gray8, Rgb8, Bgr8, Yuyv, Uyvy, Nv12, Nv21, I420, I422, I444] {
+        let bayer = |bits| Bayer { order: BayerOrder::Rggb, bits };
+        for format in [
+            Gray8,
+            Gray16,
+            bayer(8),
+            bayer(10),
+            Rgb8,
+            Bgr8,
+            Yuyv,
+            Uyvy,
+            Nv12,
+            Nv21,
+            I420,
+            I422,
+            I444,
+        ] {
             for (w, h) in [(640, 480), (7, 5), (1, 1)] {
                 let layout = ImageLayout::packed(w, h, format, ColorSpace::default());
                 let len = layout.byte_len();

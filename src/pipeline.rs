@@ -5,10 +5,10 @@ use std::sync::Arc;
 use arrayvec::ArrayVec;
 
 use crate::camera::Intrinsics;
-use crate::decode::{DecodeError, JpegDecoder};
+use crate::decode::{BayerDecoder, DecodeError, JpegDecoder};
 use crate::detect::{DetectError, Detector};
 use crate::fault::{Fault, Severity};
-use crate::frame::{Frame, Timebase};
+use crate::frame::{Frame, PixelFormat, Timebase};
 use crate::lift::{Lift, LiftError, Lifted};
 use crate::pose::{Keypoints2d, MAX_PERSONS, Person, PoseFrame, StageStamps, TrackId};
 use crate::skeleton::Skeleton;
@@ -106,6 +106,7 @@ pub struct SkeletonMismatch {
 /// Everything between a frame and its poses.
 pub struct Pipeline {
     decoder: JpegDecoder,
+    bayer: BayerDecoder,
     detector: Box<dyn Detector>,
     tracker: Tracker,
     lifter: Box<dyn Lift>,
@@ -143,6 +144,7 @@ impl Pipeline {
         }
         Ok(Self {
             decoder: JpegDecoder::new(),
+            bayer: BayerDecoder::new(),
             detector,
             tracker,
             lifter: Box::new(lifter),
@@ -174,11 +176,12 @@ impl Pipeline {
     pub fn step(&mut self, frame: &Frame) -> Result<PoseFrame, StepError> {
         let sequence = frame.sequence;
         let coded = frame.image();
-        let image = if coded.format.is_compressed() {
-            self.decoder.decode(&coded).map_err(|source| StepError::Decode { sequence, source })?
-        } else {
-            coded
+        let decoded = match coded.format {
+            PixelFormat::Jpeg => self.decoder.decode(&coded),
+            PixelFormat::Bayer { .. } => self.bayer.decode(&coded),
+            _ => Ok(coded),
         };
+        let image = decoded.map_err(|source| StepError::Decode { sequence, source })?;
         let image_size = (image.width, image.height);
         let decoded = self.clock.now();
 

@@ -5,19 +5,25 @@
 //!    ▲────────── Lease (the buffer goes home) ────────────────┘
 //! ```
 //!
-//! The recorder has a thread and a way of its own: `record`; so has the live page: `view`. What a
+//! Each camera has a capture thread (`capture`), a mailbox and a pipeline; perception serves the
+//! one that it served longest ago of those that have a frame. A publisher has the poses of all, or
+//! of one. So what happens to one camera costs the others nothing but the time of its frames.
+//!
+//! The recorder has threads and ways of its own: `record`; so has the live page: `view`. What a
 //! publisher's thread does is in `publish`.
 //!
 //! The calling thread supervises: it hears of endings and faults through one channel and calls
 //! the watcher. Shutdown flows with the data: capture stops and closes the mailbox, perception
 //! drains it and closes the rings, publishers finish and end.
 
+mod capture;
 mod health;
 mod publish;
 mod record;
 mod renewal;
 mod upkeep;
 mod view;
+mod watchdog;
 
 pub use health::{Beat, Health, Stuck};
 pub use renewal::{MakePipelines, Reason, Renewal};
@@ -34,7 +40,7 @@ use renewal::Renewing;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
-use crate::capture::{CaptureError, FrameSource, Next, SourceInfo};
+use crate::capture::{CaptureError, FrameSource, Recovery, SourceInfo};
 use crate::degrade::{DegradeSettings, Governor};
 use crate::fault::{Chain, Exit, Fault, RateLimit, Severity, panic_words};
 use crate::frame::Frame;
@@ -53,10 +59,6 @@ use crate::wire::{FaultRecord, MAX_FAULTS, State, StatusMessage};
 const TURN: Duration = Duration::from_millis(100);
 /// Poses waiting for one publisher: half a second at 60 frames per second.
 const RING_CAPACITY: usize = 32;
-/// Waits between attempts to reopen a lost source.
-const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
-/// A live source that is silent for this long is reported.
-const SILENCE: Duration = Duration::from_secs(2);
 /// What publishers have to finish in once everything else has stopped.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -67,14 +69,36 @@ const STATUS_EVERY: Duration = Duration::from_secs(1);
 /// Opens the source; called again whenever it was lost.
 pub type OpenSource = Box<dyn FnMut() -> Result<Box<dyn FrameSource>, CaptureError> + Send>;
 
-/// What is to be run.
-pub struct Job {
+/// One camera, recording or stream, and what happens to its frames.
+pub struct Source {
     /// Where frames come from.
     pub open: OpenSource,
+    /// What is done when it is lost.
+    pub recovery: Recovery,
     /// What happens to them.
     pub pipeline: Pipeline,
+}
+
+/// Where poses go.
+pub struct Target {
+    /// Sends them.
+    pub publisher: Box<dyn Publisher>,
+    /// Of which source only, counted in the order of [`Job::sources`]; `None`: of all.
+    pub source: Option<usize>,
+}
+
+impl From<Box<dyn Publisher>> for Target {
+    fn from(publisher: Box<dyn Publisher>) -> Self {
+        Self { publisher, source: None }
+    }
+}
+
+/// What is to be run.
+pub struct Job {
+    /// Where frames come from; at least one.
+    pub sources: Vec<Source>,
     /// Where poses go.
-    pub publishers: Vec<Box<dyn Publisher>>,
+    pub targets: Vec<Target>,
     /// What is seen and said, into files.
     pub recorder: Option<Recorder>,
     /// The live page.
@@ -90,12 +114,12 @@ pub struct Job {
 /// Something that an operator should know of.
 #[derive(Debug, Clone)]
 pub enum Event {
-    /// The source is open.
-    SourceOpened(SourceInfo),
-    /// The source went away or is not there yet; it is being reopened.
-    SourceLost(String),
-    /// A recording is over.
-    SourceEnded,
+    /// The source of this number is open.
+    SourceOpened(usize, SourceInfo),
+    /// The source of this number went away or is not there yet; it is being reopened.
+    SourceLost(usize, String),
+    /// The recording of this number is over.
+    SourceEnded(usize),
     /// A stage cannot go on, with how the process should end.
     Failed(String, Exit),
     /// A publisher has finished.
@@ -130,6 +154,17 @@ impl RunError {
     }
 }
 
+/// How a source is.
+#[derive(Default)]
+struct Camera {
+    /// What is wrong with it, if anything; `None` before it was opened first.
+    state: Mutex<Option<Result<(), FaultRecord>>>,
+    /// Frames must not wait: see [`SourceInfo::live`].
+    live: AtomicBool,
+    /// What of its frames is left out on purpose, if anything.
+    degraded: Mutex<Option<FaultRecord>>,
+}
+
 /// What all threads of a run share.
 #[derive(Clone)]
 struct Shared {
@@ -139,25 +174,22 @@ struct Shared {
     clock: Arc<dyn Clock>,
     stop: Stop,
     events: Sender<Event>,
-    /// What is wrong with the source, if anything; `None` before it was opened first.
-    source: Arc<Mutex<Option<Result<(), FaultRecord>>>>,
+    cameras: Arc<[Camera]>,
+    /// Whose poses each ring is for.
+    wanted: Arc<[Option<usize>]>,
     /// How each target is.
     targets: Arc<[Mutex<publish::Trouble>]>,
-    /// Counts the changes of `source` and `targets`: targets are told of one at once.
+    /// Counts the changes of `cameras` and `targets`: targets are told of one at once.
     changes: Arc<AtomicU64>,
     begun: Timestamp,
     /// What is wrong with the recorder, if anything.
     recorder: Arc<Mutex<Option<FaultRecord>>>,
-    /// Frames must not wait: see [`SourceInfo::live`].
-    live: Arc<AtomicBool>,
     /// A stage failed for good.
     failed: Stop,
     dump: Request,
     thermometer: Arc<Thermometer>,
     health: Arc<Health>,
     renewing: Renewing,
-    /// What is left out on purpose, if anything.
-    degraded: Arc<Mutex<Option<FaultRecord>>>,
 }
 
 /// Runs until the source ends, `stop` is raised, or a stage fails for good. `watch` is called
@@ -172,7 +204,8 @@ pub fn run(
     mut watch: impl FnMut(Option<&Event>),
 ) -> Result<(), RunError> {
     let (events, heard) = crossbeam_channel::unbounded();
-    let publisher_count = job.publishers.len();
+    let publisher_count = job.targets.len();
+    let source_count = job.sources.len();
     // The recorder and the page's three threads finish like publishers.
     let consumers = publisher_count
         + usize::from(job.recorder.is_some())
@@ -185,7 +218,7 @@ pub fn run(
     let over = Arc::downgrade(&running);
     let renewing = Renewing::start(renewal, move || over.strong_count() == 0)?;
     let shared = Shared {
-        frames: Arc::new(Latest::new()),
+        frames: Arc::new(Latest::new(source_count)),
         rings: (0..ring_count).map(|_| Ring::new(RING_CAPACITY)).collect(),
         stats: stats.clone(),
         begun: job.clock.now(),
@@ -193,16 +226,16 @@ pub fn run(
         clock: job.clock,
         stop: stop.clone(),
         events,
-        source: Arc::default(),
+        cameras: (0..source_count).map(|_| Camera::default()).collect(),
+        // The page's ring is for all.
+        wanted: job.targets.iter().map(|target| target.source).chain([None]).collect(),
         targets: (0..publisher_count).map(|_| Mutex::default()).collect(),
         changes: Arc::default(),
         recorder: Arc::default(),
-        live: Arc::default(),
         failed: Stop::new(),
         dump: job.dump,
         health: health.clone(),
         renewing,
-        degraded: Arc::default(),
     };
 
     let mut threads = Vec::new();
@@ -210,17 +243,18 @@ pub fn run(
         let shared = shared.clone();
         let main = move || {
             let name = thread::current().name().unwrap_or("thread").to_owned();
+            let camera = name.strip_prefix(CAPTURE).and_then(|n| n.parse().ok());
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| body(&shared))) {
                 let message = format!("{name} panicked: {}", panic_words(&*panic));
                 shared.fail(message, Exit::Internal);
             }
-            shared.stage_ended(&name);
+            shared.stage_ended(&name, camera);
         };
         thread::Builder::new().name(name).spawn(main).map(|handle| threads.push(handle))
     };
     let mut started = Ok(());
-    for (index, publisher) in job.publishers.into_iter().enumerate() {
-        let body = move |s: &Shared| publish::publish(s, index, publisher);
+    for (index, target) in job.targets.into_iter().enumerate() {
+        let body = move |s: &Shared| publish::publish(s, index, target.publisher);
         started = started.and(spawn(format!("{PUBLISH}{index}"), Box::new(body)));
     }
     let mut intake = None;
@@ -248,15 +282,20 @@ pub fn run(
             started = started.and(spawn(name.into(), body));
         }
     }
-    let (pipeline, open) = (job.pipeline, job.open);
-    let open = health::watched(open, health.stage(CAPTURE, true));
-    let body = move |s: &Shared| perceive(s, pipeline, intake, eye, degrade);
+    let mut pipelines = Vec::with_capacity(source_count);
+    for (camera, source) in job.sources.into_iter().enumerate() {
+        pipelines.push(source.pipeline);
+        let name = format!("{CAPTURE}{camera}");
+        let open = health::watched(source.open, health.stage(&name, true));
+        let body = move |s: &Shared| capture::capture(s, camera, open, source.recovery);
+        started = started.and(spawn(name, Box::new(body)));
+    }
+    let body = move |s: &Shared| perceive(s, pipelines, intake, eye, degrade);
     started = started.and(spawn(PERCEPTION.into(), Box::new(body)));
-    started = started.and(spawn(CAPTURE.into(), Box::new(move |s| capture(s, open))));
     if let Err(error) = started {
         // Those that do run must not wait for one that does not.
         stop.raise();
-        shared.frames.close();
+        shared.frames.close_all();
         shared.rings.iter().for_each(Ring::close);
         return Err(RunError::Thread(error));
     }
@@ -278,7 +317,7 @@ pub fn run(
     }
 }
 
-const CAPTURE: &str = "capture";
+const CAPTURE: &str = "capture-";
 const PERCEPTION: &str = "perception";
 const PUBLISH: &str = "publish-";
 const RECORDER: &str = "record";
@@ -293,22 +332,24 @@ impl Shared {
         self.stop.raise();
     }
 
-    /// Notes how the source is, for the status that publishers send.
-    fn source_is(&self, how: Result<(), &CaptureError>) {
+    /// Notes how source number `camera` is, for the status that publishers send.
+    fn source_is(&self, source: usize, how: Result<(), &CaptureError>) {
+        let Some(camera) = self.cameras.get(source) else { return };
         let how = how.map_err(|error| {
             let words = Chain(error).to_string();
             let mut fault = FaultRecord::new(error.severity(), "source-gone", &words);
             fault.since_us = self.clock.now().micros();
+            fault.camera = u8::try_from(source).ok();
             fault
         });
-        let mut source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
-        if let (Err(fault), Some(Err(before))) = (&how, source.as_mut()) {
+        let mut state = camera.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let (Err(fault), Some(Err(before))) = (&how, state.as_mut()) {
             // The same trouble goes on: since then, and once more.
             before.count = before.count.saturating_add(1);
             before.detail = fault.detail;
             return;
         }
-        *source = Some(how);
+        *state = Some(how);
         self.changes.fetch_add(1, Ordering::Release);
     }
 
@@ -327,17 +368,25 @@ impl Shared {
         let rate = |new: u64, old: u64| {
             ((new.saturating_sub(old)) as f64 / seconds.max(1e-3) * 1e3).round() as u32
         };
-        let source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
-        let (state, fault) = match &*source {
-            None => (State::Starting, None),
-            Some(Ok(())) => (State::Running, None),
-            Some(Err(fault)) => (State::Degraded, Some(fault.clone())),
-        };
-        let degraded = self.degraded.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let state = match state {
-            State::Running if degraded.is_some() => State::Degraded,
-            state => state,
-        };
+        let (mut state, mut faults) = (State::Running, Vec::new());
+        for camera in self.cameras.iter() {
+            match &*camera.state.lock().unwrap_or_else(PoisonError::into_inner) {
+                None if state == State::Running => state = State::Starting,
+                None | Some(Ok(())) => {}
+                Some(Err(fault)) => {
+                    state = State::Degraded;
+                    faults.push(fault.clone());
+                }
+            }
+        }
+        for camera in self.cameras.iter() {
+            if let Some(fault) = &*camera.degraded.lock().unwrap_or_else(PoisonError::into_inner) {
+                if state == State::Running {
+                    state = State::Degraded;
+                }
+                faults.push(fault.clone());
+            }
+        }
         let stalled = self.stalled();
         let recorder = self.recorder.lock().unwrap_or_else(PoisonError::into_inner).clone();
         // A target that is away makes the poses no worse: the state does not follow.
@@ -358,9 +407,8 @@ impl Shared {
             frames_bad: now.frames_bad,
             temperature_decicelsius: self.thermometer.hottest_decicelsius(),
             // Nor does a recorder that cannot write. It comes first: targets may be many.
-            faults: fault
+            faults: faults
                 .into_iter()
-                .chain(degraded)
                 .chain(recorder)
                 .chain(stalled)
                 .chain(targets)
@@ -370,14 +418,13 @@ impl Shared {
     }
 
     /// Whatever way a stage ended, the next one must not wait for it.
-    fn stage_ended(&self, name: &str) {
+    fn stage_ended(&self, name: &str, camera: Option<usize>) {
+        if let Some(camera) = camera {
+            return self.frames.close(camera);
+        }
         let event = match name {
-            CAPTURE => {
-                self.frames.close();
-                return;
-            }
             PERCEPTION => {
-                self.frames.close();
+                self.frames.close_all();
                 self.rings.iter().for_each(Ring::close);
                 Event::PerceptionDone
             }
@@ -425,168 +472,69 @@ fn supervise(
                 deadline = Some(Instant::now() + GRACE);
             }
             Event::PublisherDone => waiting_for.1 -= 1,
-            Event::SourceOpened(_) | Event::SourceLost(_) | Event::SourceEnded => {}
+            Event::SourceOpened(..) | Event::SourceLost(..) | Event::SourceEnded(_) => {}
         }
     }
     ended.all_done = true;
     ended
 }
 
-/// The capture thread: open, read, hand on; reopen what was lost.
-fn capture(shared: &Shared, mut open: OpenSource) {
-    let mut backoff = BACKOFF.0;
-    let mut limit = RateLimit::default();
-    while !shared.stop.is_raised() {
-        let error = match open() {
-            Ok(mut source) => {
-                shared.live.store(source.describe().live, Ordering::Relaxed);
-                shared.source_is(Ok(()));
-                let _ = shared.events.send(Event::SourceOpened(source.describe().clone()));
-                match read(shared, source.as_mut(), &mut limit, &mut backoff) {
-                    Some(error) => error,
-                    None => return,
-                }
-            }
-            Err(error) => error,
-        };
-        let words = Chain(&error).to_string();
-        if error.severity() == Severity::Fatal {
-            return shared.fail(words, Exit::Config);
-        }
-        shared.source_is(Err(&error));
-        add(&shared.stats.counters.source_restarts, 1);
-        log::warn!("{words}; trying again in {} s", backoff.as_secs());
-        let _ = shared.events.send(Event::SourceLost(words));
-        let until = Instant::now() + backoff;
-        while Instant::now() < until && !shared.stop.is_raised() {
-            thread::sleep(TURN.min(until.saturating_duration_since(Instant::now())));
-        }
-        backoff = (2 * backoff).min(BACKOFF.1);
-    }
-}
-
-/// Reads frames until the end (`None`) or an error that is more than a lost frame.
-fn read(
-    shared: &Shared,
-    source: &mut dyn FrameSource,
-    limit: &mut RateLimit,
-    backoff: &mut Duration,
-) -> Option<CaptureError> {
-    let live = source.describe().live;
-    let counters = &shared.stats.counters;
-    let mut expected: Option<u64> = None;
-    let mut last_frame = Instant::now();
-    let mut silent = false;
-    while !shared.stop.is_raised() {
-        match source.next(TURN) {
-            Ok(Next::Frame(frame)) => {
-                add(&counters.frames_in, 1);
-                let gap = expected.map_or(0, |e| frame.sequence.saturating_sub(e));
-                add(&counters.frames_missed, gap);
-                expected = Some(frame.sequence.saturating_add(1));
-                *backoff = BACKOFF.0;
-                last_frame = Instant::now();
-                if std::mem::take(&mut silent) {
-                    log::info!("frames are coming again");
-                }
-                if !hand_on(shared, frame, live) {
-                    return None;
-                }
-            }
-            Ok(Next::Idle) => {
-                if live && !silent && last_frame.elapsed() > SILENCE {
-                    silent = true;
-                    let summary = &source.describe().summary;
-                    log::warn!("no frame for {} s from {summary}", SILENCE.as_secs());
-                }
-            }
-            Ok(Next::End) => {
-                let _ = shared.events.send(Event::SourceEnded);
-                return None;
-            }
-            Err(error) if error.severity() == Severity::Skip => {
-                add(&counters.frames_bad, 1);
-                if let CaptureError::BadFrame { sequence, .. } = &error {
-                    // Counted as bad, so its number is not missing.
-                    expected = Some(sequence.saturating_add(1).max(expected.unwrap_or(0)));
-                }
-                warn_rarely(limit, shared.clock.now(), &error);
-            }
-            Err(error) => return Some(error),
-        }
-    }
-    None
-}
-
-/// Gives a frame to perception; false if perception is gone or the run is to stop.
-fn hand_on(shared: &Shared, frame: Frame, live: bool) -> bool {
-    if live {
-        let put = shared.frames.put(frame);
-        if put == Put::Displaced {
-            add(&shared.stats.counters.frames_displaced, 1);
-        }
-        return put != Put::Closed;
-    }
-    let mut frame = frame;
-    loop {
-        match shared.frames.put_when_empty(frame, TURN) {
-            Ok(put) => return put != Put::Closed,
-            Err(back) if !shared.stop.is_raised() => frame = back,
-            Err(_) => return false,
-        }
-    }
-}
-
-/// The perception thread. A first panic in it costs one frame: it goes on with a new pipeline.
+/// The perception thread. A first panic in it costs one frame: it goes on with new pipelines.
 fn perceive(
     shared: &Shared,
-    mut pipeline: Pipeline,
+    mut pipelines: Vec<Pipeline>,
     mut intake: Option<record::Intake>,
     mut eye: Option<view::Eye>,
     degrade: DegradeSettings,
 ) {
     let living = Living(shared.health.stage(PERCEPTION, true));
-    let mut governor = Governor::new(degrade);
+    let mut governors: Vec<_> = pipelines.iter().map(|_| Governor::new(degrade)).collect();
     loop {
         let turns = || {
             let ways = (&mut intake, &mut eye);
-            perceive_on(shared, &mut pipeline, ways, &mut governor, &living.0);
+            perceive_on(shared, &mut pipelines, ways, &mut governors, &living.0);
         };
         let Err(panic) = catch_unwind(AssertUnwindSafe(turns)) else { return };
-        let Some(anew) = shared.renewing.after_panic().and_then(|mut all| all.pop()) else {
-            resume_unwind(panic);
-        };
+        let Some(anew) = shared.renewing.after_panic() else { resume_unwind(panic) };
         log::error!(
-            "perception panicked: {}; it goes on with a new pipeline, a second panic within an \
+            "perception panicked: {}; it goes on with new pipelines, a second panic within an \
              hour ends the process",
             panic_words(&*panic)
         );
-        pipeline = anew;
+        pipelines = anew;
     }
 }
 
-/// The newest frame through the pipeline, its poses to every ring.
+/// The newest frame through its camera's pipeline, its poses to every ring that wants them.
 fn perceive_on(
     shared: &Shared,
-    pipeline: &mut Pipeline,
+    pipelines: &mut Vec<Pipeline>,
     (intake, eye): (&mut Option<record::Intake>, &mut Option<view::Eye>),
-    governor: &mut Governor,
+    governors: &mut [Governor],
     beat: &Beat,
 ) {
     let stats = &shared.stats;
     let mut limit = RateLimit::default();
     loop {
         beat.turn();
-        if let Some(anew) = shared.renewing.take().and_then(|mut all| all.pop()) {
-            *pipeline = anew;
-            pipeline.set_search_stride(governor.effort().search_stride);
+        if let Some(anew) = shared.renewing.take() {
+            *pipelines = anew;
+            for (pipeline, governor) in pipelines.iter_mut().zip(governors.iter()) {
+                pipeline.set_search_stride(governor.effort().search_stride);
+            }
         }
-        let frame = match shared.frames.take(TURN) {
-            Taken::Value(frame) => frame,
+        let cameras = pipelines.len() as u32;
+        let (camera, frame) = match shared.frames.take(TURN) {
+            Taken::Value(taken) => taken,
             Taken::TimedOut => continue,
             Taken::Closed => return,
         };
-        let live = shared.live.load(Ordering::Relaxed);
+        let (Some(pipeline), Some(governor), Some(source)) =
+            (pipelines.get_mut(camera), governors.get_mut(camera), shared.cameras.get(camera))
+        else {
+            continue;
+        };
+        let live = source.live.load(Ordering::Relaxed);
         if live && governor.leaves_out(frame.sequence) {
             add(&stats.counters.frames_left_out, 1);
             continue;
@@ -606,7 +554,8 @@ fn perceive_on(
         };
         if live {
             let busy = poses.stamps.lifted.since(begun);
-            shared.govern(governor, pipeline, &frame, busy);
+            // All cameras wait for this one thread.
+            shared.govern(governor, pipeline, camera, &frame, busy.saturating_mul(cameras));
         }
         // The buffer goes home before the poses go out, unless somebody wants a copy of it.
         let shown = eye.as_mut().is_some_and(|eye| eye.wants(&frame, poses.stamps.lifted));
@@ -617,7 +566,8 @@ fn perceive_on(
         stats.stages.lift.record(stamps.lifted.since(stamps.detected));
         add(&stats.counters.frames_out, 1);
         add(&stats.counters.persons, poses.persons.len() as u64);
-        for ring in shared.rings.iter() {
+        let wanted = shared.wanted.iter().map(|source| source.is_none_or(|s| s == camera));
+        for (ring, _) in shared.rings.iter().zip(wanted).filter(|(_, wanted)| *wanted) {
             if ring.push(poses.clone()) == Put::Displaced {
                 add(&stats.counters.publish_displaced, 1);
             }
@@ -627,7 +577,7 @@ fn perceive_on(
             eye.offer(&frame, &poses);
         }
         if let Some(intake) = intake.as_mut() {
-            intake.offer(shared, &frame, &poses);
+            intake.offer(shared, camera, &frame, &poses);
         }
     }
 }

@@ -381,7 +381,7 @@ fn a_recording_replays_the_frames_that_went_in_byte_for_byte() {
     let done = recorder.finish();
     assert_eq!((done.frames, done.pictures_dropped), (20, 1));
 
-    let options = SourceOptions { camera: 0, rate: None, realtime: false, repeat: true };
+    let options = SourceOptions { repeat: true, ..SourceOptions::default() };
     let mut source = Replay::open("exact.mcap", &path, &options).unwrap();
     assert!(source.describe().summary.contains("bench"), "{}", source.describe().summary);
     let mut next = || match source.next(Duration::from_secs(1)).unwrap() {

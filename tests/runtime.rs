@@ -12,11 +12,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
+use posewire::capture::{CaptureError, Recovery};
 use posewire::fault::Exit;
 use posewire::handoff::Stop;
 use posewire::pose::PoseFrame;
 use posewire::publish::{PublishError, Publisher};
-use posewire::runtime::{Event, Job, OpenSource, RunError, run};
+use posewire::runtime::{Event, Job, OpenSource, RunError, Source, Target, run};
 use posewire::stats::Stats;
 use posewire::time::MonotonicClock;
 use posewire::wire::{State, StatusMessage};
@@ -27,6 +28,7 @@ use support::{GreySource, OnePerson, pipeline};
 #[derive(Clone, Default)]
 struct Kept {
     sequences: Arc<Mutex<Vec<u64>>>,
+    cameras: Arc<Mutex<Vec<u8>>>,
     finished: Arc<AtomicU64>,
     statuses: Arc<Mutex<Vec<StatusMessage>>>,
 }
@@ -34,6 +36,7 @@ struct Kept {
 impl Publisher for Kept {
     fn publish(&mut self, frame: &PoseFrame) -> Result<(), PublishError> {
         self.sequences.lock().unwrap().push(frame.sequence);
+        self.cameras.lock().unwrap().push(frame.camera);
         Ok(())
     }
 
@@ -54,9 +57,8 @@ impl Publisher for Kept {
 
 fn job(open: OpenSource, detector: OnePerson, publishers: Vec<Box<dyn Publisher>>) -> Job {
     Job {
-        open,
-        pipeline: pipeline(detector),
-        publishers,
+        sources: vec![Source { open, recovery: Recovery::STREAM, pipeline: pipeline(detector) }],
+        targets: publishers.into_iter().map(Into::into).collect(),
         recorder: None,
         view: None,
         dump: Default::default(),
@@ -193,7 +195,7 @@ fn a_source_that_goes_away_is_reopened_and_the_poses_go_on() {
     let stats = Arc::new(Stats::default());
     let mut lost = Vec::new();
     run(job(open, quick(), vec![Box::new(kept.clone())]), &Stop::new(), &stats, |event| {
-        if let Some(Event::SourceLost(words)) = event {
+        if let Some(Event::SourceLost(_, words)) = event {
             lost.push(words.clone());
         }
     })
@@ -269,4 +271,86 @@ fn raising_stop_drains_what_was_captured_and_finishes_every_publisher() {
         assert_eq!(k.sequences.lock().unwrap().len() as u64, out, "nothing finished is lost");
         assert_eq!(k.finished.load(Ordering::SeqCst), 1);
     }
+}
+
+/// A source of `frames` frames of `camera`, for one of several.
+fn one_of(camera: u8, live: bool, frames: u64, interval: Duration) -> Source {
+    let mut source = GreySource::new(live, 0, frames);
+    (source.camera, source.interval) = (camera, interval);
+    Source {
+        open: once(source),
+        recovery: Recovery::STREAM,
+        pipeline: pipeline(OnePerson(Box::new(|_| std::thread::sleep(Duration::from_millis(3))))),
+    }
+}
+
+#[test]
+fn several_sources_share_one_perception_and_each_target_gets_the_poses_that_it_wants() {
+    let (all, second) = (Kept::default(), Kept::default());
+    let stats = Arc::new(Stats::default());
+    let target = |kept: &Kept, source| Target { publisher: Box::new(kept.clone()), source };
+    let job = Job {
+        // Two recordings, of which no frame may be lost, and a camera that is far too fast.
+        sources: vec![
+            one_of(0, false, 40, Duration::ZERO),
+            one_of(1, false, 60, Duration::ZERO),
+            one_of(2, true, 300, Duration::from_millis(1)),
+        ],
+        targets: vec![target(&all, None), target(&second, Some(1))],
+        recorder: None,
+        dump: Default::default(),
+        clock: Arc::new(MonotonicClock),
+    };
+    run(job, &Stop::new(), &stats, |_| {}).unwrap();
+    let (cameras, sequences) = (all.cameras.lock().unwrap(), all.sequences.lock().unwrap());
+    let of = |camera: u8| -> Vec<u64> {
+        let all = cameras.iter().zip(sequences.iter());
+        all.filter(|(c, _)| **c == camera).map(|(_, s)| *s).collect()
+    };
+    assert_eq!(of(0), (0..40).collect::<Vec<_>>());
+    assert_eq!(of(1), (0..60).collect::<Vec<_>>());
+    let fast = of(2);
+    assert!(fast.windows(2).all(|pair| pair[0] < pair[1]), "in order");
+    assert_eq!(fast.last(), Some(&299), "its newest is never lost");
+    let counts = stats.counters.read();
+    assert_eq!(fast.len() as u64 + counts.frames_displaced, 300, "the rest is counted");
+    // While all have frames, no one is served twice before the others.
+    let begin = &cameras[..60];
+    let share = |camera| begin.iter().filter(|c| **c == camera).count();
+    assert!((0..3).all(|camera| share(camera) >= 10), "{begin:?}");
+    assert_eq!(*second.sequences.lock().unwrap(), (0..60).collect::<Vec<_>>());
+    assert!(second.cameras.lock().unwrap().iter().all(|camera| *camera == 1));
+}
+
+#[test]
+fn one_source_that_cannot_work_at_all_is_a_configuration_error() {
+    let open: OpenSource = Box::new(|| {
+        let (uri, problem) = ("test:".to_owned(), "no such thing".to_owned());
+        Err(CaptureError::Unusable { uri, problem })
+    });
+    let mut job = job(open, quick(), vec![]);
+    job.sources.push(one_of(1, false, 1_000_000, Duration::ZERO));
+    let error = run(job, &Stop::new(), &Arc::new(Stats::default()), |_| {}).unwrap_err();
+    assert_eq!(error.exit(), Exit::Config);
+}
+
+/// A device that comes back is not at once what it was: udev has yet to give it to our group.
+#[test]
+fn what_was_open_once_is_never_given_up() {
+    let mut opened = 0;
+    let open: OpenSource = Box::new(move || {
+        opened += 1;
+        let mut source = GreySource::new(true, 100 * opened, 5);
+        source.gone_at = (opened == 1).then_some(103);
+        if (2..4).contains(&opened) {
+            let (uri, problem) = ("test:".to_owned(), "may not be opened".to_owned());
+            return Err(CaptureError::Unusable { uri, problem });
+        }
+        Ok(Box::new(source))
+    });
+    let kept = Kept::default();
+    let mut job = job(open, quick(), vec![Box::new(kept.clone())]);
+    job.sources[0].recovery = Recovery::DEVICE;
+    run(job, &Stop::new(), &Arc::new(Stats::default()), |_| {}).unwrap();
+    assert!(kept.sequences.lock().unwrap().contains(&404));
 }

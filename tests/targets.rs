@@ -12,10 +12,11 @@ use std::io::ErrorKind;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use posewire::capture::Recovery;
 use posewire::handoff::Stop;
 use posewire::pose::PoseFrame;
 use posewire::publish::{PublishError, Publisher};
-use posewire::runtime::{Job, OpenSource, run};
+use posewire::runtime::{Job, OpenSource, Source, run};
 use posewire::stats::Stats;
 use posewire::time::{MonotonicClock, Timestamp};
 use posewire::wire::StatusMessage;
@@ -27,9 +28,8 @@ fn job(frames: u64, publishers: Vec<Box<dyn Publisher>>) -> Job {
     let open: OpenSource = Box::new(move || Ok(Box::new(source.take().expect("opened once"))));
     let detector = OnePerson(Box::new(|_| {}));
     Job {
-        open,
-        pipeline: pipeline(detector),
-        publishers,
+        sources: vec![Source { open, recovery: Recovery::STREAM, pipeline: pipeline(detector) }],
+        targets: publishers.into_iter().map(Into::into).collect(),
         recorder: None,
         view: None,
         dump: Default::default(),

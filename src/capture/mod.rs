@@ -6,7 +6,7 @@
 //! | URI | source |
 //! |---|---|
 //! | `demo:`, `demo:SECONDS` | a figure drawn by ourselves: [`demo`] |
-//! | `v4l2:/dev/video0`, `/dev/video0`, `/dev/v4l/by-id/...` | a camera: [`v4l2`] |
+//! | `v4l2:by-id/...`, `v4l2:serial/...`, `v4l2:port/...`, `/dev/video0` | a camera: [`v4l2`] |
 //! | `x.mcap` | a recording of ours: [`replay`] |
 //! | a directory, another file | a recording: [`clip`] |
 //! | `gst:PIPELINE` | a GStreamer pipeline: [`gst`] |
@@ -46,6 +46,12 @@ pub trait FrameSource: Send {
     /// # Errors
     /// See [`CaptureError`] and its severity.
     fn next(&mut self, limit: Duration) -> Result<Next, CaptureError>;
+
+    /// True if no frame can come because frames that are still held elsewhere have all buffers:
+    /// such a silence is not the camera's.
+    fn starved(&self) -> bool {
+        false
+    }
 }
 
 /// What a call of [`FrameSource::next`] gave.
@@ -115,8 +121,41 @@ impl Fault for CaptureError {
     }
 }
 
+/// What is done when a source is lost: when to open it again.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Recovery {
+    /// The wait before the first attempt.
+    pub first: Duration,
+    /// The longest wait: each is twice the one before. A device that came back is seen after it,
+    /// at the latest.
+    pub most: Duration,
+    /// Silence of more than three frames and 200 ms is a loss: the source is closed and opened
+    /// anew. For what may freeze, and can be opened at any time.
+    pub watched: bool,
+}
+
+impl Recovery {
+    /// Of a stream or recording: 1, 2, 4, 8, 10, 10 ... s.
+    pub const STREAM: Self =
+        Self { first: Duration::from_secs(1), most: Duration::from_secs(10), watched: false };
+
+    /// Of a device: looking for a node that is not there costs a microsecond, so that it is looked
+    /// for often.
+    pub const DEVICE: Self =
+        Self { first: Duration::from_millis(100), most: Duration::from_millis(400), watched: true };
+
+    /// Of what `uri` names.
+    pub fn of(uri: &str) -> Self {
+        match Location::of(uri) {
+            Location::Camera(..) => Self::DEVICE,
+            Location::Turned(_, inner) | Location::Faults(_, inner) => Self::of(inner),
+            _ => Self::STREAM,
+        }
+    }
+}
+
 /// How a source is to be opened.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct SourceOptions {
     /// The camera number that its frames carry.
     pub camera: u8,
@@ -126,6 +165,8 @@ pub struct SourceOptions {
     pub realtime: bool,
     /// Start a recording again at its end.
     pub repeat: bool,
+    /// What a camera's controls are set to.
+    pub controls: v4l2::controls::Controls,
 }
 
 /// Opens what `uri` names; the table above says what may be named. Opening a recording may take a
@@ -261,7 +302,7 @@ mod tests {
 
     #[test]
     fn the_demo_opens_by_its_uri() {
-        let options = SourceOptions { camera: 3, rate: None, realtime: false, repeat: false };
+        let options = SourceOptions { camera: 3, ..SourceOptions::default() };
         let mut demo = open("demo:1", &options).unwrap();
         let Ok(Next::Frame(frame)) = demo.next(Duration::from_secs(10)) else { panic!("no frame") };
         assert_eq!((frame.camera, frame.sequence), (3, 0));
@@ -270,8 +311,7 @@ mod tests {
     #[test]
     fn a_rate_that_is_no_rate_is_refused() {
         for rate in [0.0, -5.0, f64::NAN, f64::INFINITY] {
-            let options =
-                SourceOptions { camera: 0, rate: Some(rate), realtime: false, repeat: false };
+            let options = SourceOptions { rate: Some(rate), ..SourceOptions::default() };
             let error = open("anything", &options).map(|_| ()).unwrap_err();
             assert!(error.to_string().contains("rate"), "{error}");
         }

@@ -23,7 +23,7 @@ const READY_WITHIN: Duration = Duration::from_secs(10);
 /// What is known of a run before it begins.
 pub(super) struct About {
     pub(super) config: Option<PathBuf>,
-    pub(super) source: String,
+    pub(super) sources: Vec<String>,
     pub(super) backend: String,
     pub(super) models: String,
     pub(super) targets: Vec<String>,
@@ -57,15 +57,14 @@ impl Attend {
         clock: Arc<dyn Clock>,
         reloaded: Said,
     ) -> Self {
-        let camera =
-            CameraNow { uri: about.source, state: "starting".into(), ..CameraNow::default() };
+        let camera = |uri| CameraNow { uri, state: "starting".into(), ..CameraNow::default() };
         let snapshot = Snapshot {
             version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),
             config: about.config.map(|c| c.display().to_string()),
             backend: about.backend,
             models: about.models,
-            cameras: vec![camera],
+            cameras: about.sources.into_iter().map(camera).collect(),
             targets: about.targets,
             state: State::Starting.name().into(),
             ..Snapshot::default()
@@ -130,15 +129,16 @@ impl Attend {
     }
 
     fn note(&mut self, event: Option<&Event>) {
-        let Some(camera) = self.snapshot.cameras.first_mut() else { return };
-        match event {
-            Some(Event::SourceOpened(info)) => {
-                camera.state = "open".into();
-                camera.summary = Some(info.summary.clone());
-            }
-            Some(Event::SourceLost(_)) => camera.state = "away".into(),
-            Some(Event::SourceEnded) => camera.state = "ended".into(),
-            _ => {}
+        let (number, state) = match event {
+            Some(Event::SourceOpened(number, _)) => (*number, "open"),
+            Some(Event::SourceLost(number, _)) => (*number, "away"),
+            Some(Event::SourceEnded(number)) => (*number, "ended"),
+            _ => return,
+        };
+        let Some(camera) = self.snapshot.cameras.get_mut(number) else { return };
+        camera.state = state.into();
+        if let Some(Event::SourceOpened(_, info)) = event {
+            camera.summary = Some(info.summary.clone());
         }
     }
 

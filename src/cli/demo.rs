@@ -21,6 +21,7 @@ use crate::lift::{LifterSettings, Mount, SubjectSettings};
 use crate::metrics::{mpjpe, p_mpjpe};
 use crate::pose::{Pose3d, PoseFrame};
 use crate::publish::{PublishError, Publisher};
+use crate::runtime::Target;
 use crate::skeleton::{JOINTS, Skeleton, h36m};
 use crate::time::Timestamp;
 
@@ -112,9 +113,8 @@ pub(super) fn demo(args: &Demo) -> Result<(), Failure> {
     })?;
     prepared.about.stand_in = stand_in;
     let errors = Arc::new(Mutex::new(Errors::default()));
-    prepared
-        .publishers
-        .push(Box::new(TruthMeter { figure: Figure::default(), errors: errors.clone() }));
+    let meter = TruthMeter { figure: Figure::default(), errors: errors.clone() };
+    prepared.targets.push(Target { publisher: Box::new(meter), source: None });
     log::info!("watch the poses with: posewire listen {}", args.publish.join(" "));
     execute(&plan, prepared, Some(args.seconds), None)?;
     let errors = errors.lock().unwrap_or_else(PoisonError::into_inner);

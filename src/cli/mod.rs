@@ -4,6 +4,7 @@ mod attend;
 mod calibrate;
 mod check;
 mod demo;
+mod devices;
 mod documents;
 mod eval;
 mod export;
@@ -50,6 +51,8 @@ enum Command {
     Demo(demo::Demo),
     /// Receive packets and print them
     Listen(listen::Listen),
+    /// List the cameras of this machine, their lasting names, formats, rates and controls
+    Devices(devices::Devices),
     /// Measure a lifter on data of known truth
     Eval(Box<eval::Eval>),
     /// Run a recording's frames through the present pipeline, and compare with what was recorded
@@ -96,6 +99,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::check(&args),
         Command::Demo(args) => demo::demo(&args),
         Command::Listen(args) => listen::listen(&args),
+        Command::Devices(args) => devices::devices(&args),
         Command::Eval(args) => eval::eval(&args),
         Command::Replay(args) => replay::replay(&args),
         Command::Recover(args) => recover::recover(&args),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::Failure;
-use crate::config::{Config, Plan};
+use crate::config::{ASSUMED_FOV_DEGREES, Config, Plan};
 use crate::pipeline::Geometry;
 use crate::record::{Frames, Lens, Recorder};
 use crate::recording::About;
@@ -40,14 +40,18 @@ pub(super) fn open(
     options: PoseOptions,
     clock: Arc<dyn Clock>,
 ) -> Result<Option<Recorder>, Failure> {
-    let lens = match plan.geometry {
+    let mut lenses = plan.cameras.iter().map(|camera| match camera.geometry {
         Geometry::Calibrated(intrinsics) => Lens::Calibrated(intrinsics),
         Geometry::AssumedFov(degrees) => Lens::Fov(degrees),
-    };
+    });
+    let lens = lenses.next().unwrap_or(Lens::Fov(ASSUMED_FOV_DEGREES));
     let mut recorder = Recorder::open(&plan.record, about, lens, options, clock)
         .map_err(|e| Failure::config(&e))?;
     if let Some(recorder) = &mut recorder {
         recorder.clock_is(plan.clock_state);
+        for (camera, lens) in (1..).zip(lenses) {
+            recorder.lens_is(camera, lens);
+        }
         log::info!("{}", recorder.describe());
     }
     Ok(recorder)

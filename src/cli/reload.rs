@@ -77,7 +77,7 @@ impl Reloader {
 
     fn build(&self, config: &Config) -> Result<Vec<Pipeline>, Failure> {
         let plan = config.clone().check().map_err(|e| Failure::config(&e))?;
-        Ok(vec![start::pipeline(&plan, self.clock.clone())?])
+        start::pipelines(&plan, &self.clock)
     }
 }
 

@@ -13,13 +13,15 @@ use super::reload::{Reloader, Said};
 use super::start::{self, Prepared};
 use super::status::Status;
 use super::view::{self, ViewArgs};
-use crate::capture;
-use crate::config::{Config, Plan, PublishConfig};
+use crate::capture::{self, Recovery};
+use crate::config::{
+    CameraConfig, CameraEntry, CameraPlan, Config, Plan, PublishConfig, SourceConfig,
+};
 use crate::fault::Exit;
 use crate::handoff::Request;
 use crate::lift::Mount;
-use crate::pipeline::Geometry;
-use crate::runtime::{self, Job, Renewal, Upkeep};
+use crate::pipeline::{Geometry, Pipeline};
+use crate::runtime::{self, Job, Renewal, Source, Upkeep};
 use crate::service::{Notifier, Signals, StatusSocket};
 use crate::stats::Stats;
 use crate::time::Clock;
@@ -31,8 +33,9 @@ pub(super) struct Run {
     config: Option<PathBuf>,
     /// Where frames come from: demo:, a clip (.avi, .mjpeg, .y4m, or anything that ffmpeg reads),
     /// a directory of JPEG or PNG pictures, v4l2:/dev/video0
+    /// (docs/cameras.md); several times for several cameras
     #[arg(short, long, value_name = "URI")]
-    source: Option<String>,
+    source: Vec<String>,
     /// Directory of models that go before the embedded ones
     #[arg(short, long, value_name = "DIR")]
     models: Option<PathBuf>,
@@ -99,23 +102,7 @@ impl Run {
             Some(path) => Config::from_file(path).map_err(|e| Failure::config(&e))?,
             None => Config::default(),
         };
-        let source = &mut config.source;
-        source.uri = self.source.clone().or(source.uri.take());
-        source.rate = self.rate.or(source.rate);
-        source.realtime |= self.realtime;
-        source.repeat |= self.repeat;
-        source.faults = self.faults.clone().or(source.faults.take());
-        config.camera.rotate = self.rotate.unwrap_or(config.camera.rotate);
-        config.camera.mirror |= self.mirror;
-        config.camera.fov_degrees = self.fov.or(config.camera.fov_degrees);
-        if self.calibration.is_some() {
-            config.camera.calibration.clone_from(&self.calibration);
-            config.camera.intrinsics = None;
-        }
-        if let Some(pitch_degrees) = self.pitch {
-            let roll_degrees = config.camera.mount.map_or(0.0, |m| m.roll_degrees);
-            config.camera.mount = Some(Mount { pitch_degrees, roll_degrees });
-        }
+        self.sources(&mut config);
         config.lift.lookahead_ms = self.lookahead.or(config.lift.lookahead_ms);
         config.lift.refine_ms = self.refine.or(config.lift.refine_ms);
         config.subject.height_m = self.height.or(config.subject.height_m);
@@ -129,6 +116,53 @@ impl Run {
         self.record.apply(&mut config);
         Ok(config)
     }
+
+    /// What the command line says of cameras holds for each.
+    fn sources(&self, config: &mut Config) {
+        let several = config.cameras.iter_mut().map(|entry| (&mut entry.source, &mut entry.camera));
+        for (source, camera) in several.chain([(&mut config.source, &mut config.camera)]) {
+            source.rate = self.rate.or(source.rate);
+            source.realtime |= self.realtime;
+            source.repeat |= self.repeat;
+            source.faults = self.faults.clone().or(source.faults.take());
+            camera.rotate = self.rotate.unwrap_or(camera.rotate);
+            camera.mirror |= self.mirror;
+            if self.calibration.is_some() {
+                camera.calibration.clone_from(&self.calibration);
+                camera.intrinsics = None;
+            }
+            camera.fov_degrees = self.fov.or(camera.fov_degrees);
+            if let Some(pitch_degrees) = self.pitch {
+                let roll_degrees = camera.mount.map_or(0.0, |m| m.roll_degrees);
+                camera.mount = Some(Mount { pitch_degrees, roll_degrees });
+            }
+        }
+        match self.source.as_slice() {
+            // What [source] would say of the one camera that is not there.
+            [] if !config.cameras.is_empty() && config.source.uri.is_none() => {
+                config.source = SourceConfig::default();
+                config.camera = CameraConfig::default();
+            }
+            [] => {}
+            [one] => {
+                config.cameras.clear();
+                config.source.uri = Some(one.clone());
+            }
+            several => {
+                let (source, camera) = (&config.source, &config.camera);
+                config.cameras = several
+                    .iter()
+                    .map(|uri| CameraEntry {
+                        source: SourceConfig { uri: Some(uri.clone()), ..source.clone() },
+                        camera: camera.clone(),
+                        ..CameraEntry::default()
+                    })
+                    .collect();
+                config.source = SourceConfig::default();
+                config.camera = CameraConfig::default();
+            }
+        }
+    }
 }
 
 pub(super) fn run(args: Run) -> Result<(), Failure> {
@@ -136,19 +170,29 @@ pub(super) fn run(args: Run) -> Result<(), Failure> {
     let plan = config.clone().check().map_err(|e| Failure::config(&e))?;
     let prepared =
         start::prepare(&plan, |catalog, backend| start::detector(&plan, catalog, backend))?;
-    if let Geometry::AssumedFov(degrees) = plan.geometry {
-        log::info!(
-            "camera: not calibrated, a field of view of {degrees} degrees is assumed: poses are \
-             only as right as that is (--fov; or measure it with posewire calibrate camera)"
-        );
+    for camera in &plan.cameras {
+        let name = if camera.name.is_empty() { "camera" } else { &camera.name };
+        if let Geometry::AssumedFov(degrees) = camera.geometry {
+            log::info!(
+                "{name}: not calibrated, a field of view of {degrees} degrees is assumed: poses \
+                 are only as right as that is (--fov; or measure it with posewire calibrate camera)"
+            );
+        }
     }
-    if plan.publish.is_empty() {
+    if prepared.targets.is_empty() {
         log::warn!("poses go nowhere: name a target with --publish udp://HOST:PORT");
     }
     execute(&plan, prepared, args.seconds, Some((args, config)))
 }
 
-/// Runs until the source ends, a signal comes, or `seconds` are over. `asked` is what a service
+/// A camera as the runtime has it.
+fn source(camera: &CameraPlan, pipeline: Pipeline) -> Source {
+    let (uri, options) = (camera.source.clone(), camera.options.clone());
+    let recovery = Recovery::of(&uri);
+    Source { open: Box::new(move || capture::open(&uri, &options)), recovery, pipeline }
+}
+
+/// Runs until the sources end, a signal comes, or `seconds` are over. `asked` is what a service
 /// was asked for: its configuration is read again on SIGHUP, its socket tells how it is.
 pub(super) fn execute(
     plan: &Plan,
@@ -162,16 +206,18 @@ pub(super) fn execute(
     let stats = Arc::new(Stats::default());
     let view = view::open(plan, &prepared, &stats)?;
     let notifier = Arc::new(Notifier::from_env());
-    let mut status = Status::new(stats.clone(), prepared.backend.clone());
-    let (uri, options) = (plan.source.clone(), plan.options.clone());
+    let names = plan.cameras.iter().map(|camera| camera.name.clone()).collect();
+    let mut status = Status::new(stats.clone(), prepared.backend.clone(), names);
     let recorder = recorder::open(plan, prepared.about, prepared.options, prepared.clock.clone())?;
     let about = About {
         config: asked.as_ref().and_then(|(args, _)| args.config.clone()),
-        source: uri.clone(),
+        sources: plan.cameras.iter().map(|camera| camera.source.clone()).collect(),
         backend: prepared.backend,
-        models: prepared.pipeline.describe(),
-        targets: prepared.publishers.iter().map(|p| p.describe().to_owned()).collect(),
+        models: prepared.pipelines.first().map(Pipeline::describe).unwrap_or_default(),
+        targets: prepared.targets.iter().map(|t| t.publisher.describe().to_owned()).collect(),
     };
+    let sources = plan.cameras.iter().zip(prepared.pipelines);
+    let sources = sources.map(|(camera, pipeline)| source(camera, pipeline)).collect();
     let said = Said::default();
     let socket = asked
         .as_ref()
@@ -199,9 +245,8 @@ pub(super) fn execute(
         said,
     );
     let job = Job {
-        open: Box::new(move || capture::open(&uri, &options)),
-        pipeline: prepared.pipeline,
-        publishers: prepared.publishers,
+        sources,
+        targets: prepared.targets,
         recorder,
         view,
         dump: signals.dump().clone(),

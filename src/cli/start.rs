@@ -3,24 +3,27 @@
 use std::sync::Arc;
 
 use super::Failure;
-use crate::config::Plan;
+use crate::config::{CameraPlan, Plan};
 use crate::detect::Detector;
 use crate::detect::topdown::TopDown;
 use crate::engine::catalog::Catalog;
 use crate::engine::spec::hex;
 use crate::engine::{self, Backend, ModelKind, Precision};
+use crate::geodetic::Geodetic;
 use crate::lift::{self, Mount};
 use crate::pipeline::Pipeline;
-use crate::publish::{self, PublishSettings, Publisher};
+use crate::publish::{self, PublishSettings};
 use crate::recording::{About, ModelNote};
+use crate::runtime::Target;
 use crate::time::{Clock, MonotonicClock};
 use crate::track::Tracker;
 use crate::wire::{EngineId, PoseOptions, PrecisionId};
 
 /// What a plan needs, loaded.
 pub(super) struct Prepared {
-    pub(super) pipeline: Pipeline,
-    pub(super) publishers: Vec<Box<dyn Publisher>>,
+    /// One of each camera.
+    pub(super) pipelines: Vec<Pipeline>,
+    pub(super) targets: Vec<Target>,
     pub(super) clock: Arc<dyn Clock>,
     /// What computes, and why.
     pub(super) backend: String,
@@ -55,66 +58,71 @@ pub(super) fn detector(
     Ok(Box::new(detector))
 }
 
-/// A pipeline, and what it was made of.
+/// The pipelines of a plan, one for each camera, and what they were made of.
 struct Built {
-    pipeline: Pipeline,
+    pipelines: Vec<Pipeline>,
     catalog: Catalog,
     backend: &'static dyn Backend,
     why: String,
 }
 
-/// Loads the networks. `detector` makes the detector, given the models and the backend.
+/// Loads the networks. `detector` makes a detector for each camera, given the models and the
+/// backend.
 fn build(
     plan: &Plan,
-    detector: impl FnOnce(&Catalog, &dyn Backend) -> Result<Box<dyn Detector>, Failure>,
-    clock: Arc<dyn Clock>,
+    mut detector: impl FnMut(&Catalog, &dyn Backend) -> Result<Box<dyn Detector>, Failure>,
+    clock: &Arc<dyn Clock>,
 ) -> Result<Built, Failure> {
     let (backend, why) = engine::choose(&plan.backend).map_err(|e| Failure::config(&e))?;
     let catalog = catalog(plan)?;
-    let detector = detector(&catalog, backend)?;
     let model = catalog
         .pick(ModelKind::Lifter, plan.models.lifter.as_deref())
         .map_err(|e| Failure::config(&e))?;
-    let lifter = lift::open(backend, &model, Precision::F32, &plan.lift, detector.skeleton())
-        .map_err(|e| Failure::config(&e))?;
     let id =
         u32::from_be_bytes([model.sha256[0], model.sha256[1], model.sha256[2], model.sha256[3]]);
-    let tracker = Tracker::new(plan.tracker);
-    let pipeline = Pipeline::new(detector, tracker, lifter, plan.geometry, clock, id)
-        .map_err(|e| Failure::config(&e))?;
-    Ok(Built { pipeline, catalog, backend, why })
+    // Each camera has networks of its own: they keep what they know of the people in view.
+    let mut pipelines = Vec::with_capacity(plan.cameras.len());
+    for camera in &plan.cameras {
+        let detector = detector(&catalog, backend)?;
+        let lifter = lift::open(backend, &model, Precision::F32, &camera.lift, detector.skeleton())
+            .map_err(|e| Failure::config(&e))?;
+        let tracker = Tracker::new(plan.tracker);
+        let pipeline = Pipeline::new(detector, tracker, lifter, camera.geometry, clock.clone(), id)
+            .map_err(|e| Failure::config(&e))?;
+        pipelines.push(pipeline);
+    }
+    Ok(Built { pipelines, catalog, backend, why })
 }
 
-/// The pipeline of `plan` alone, for a run that goes on.
-pub(super) fn pipeline(plan: &Plan, clock: Arc<dyn Clock>) -> Result<Pipeline, Failure> {
+/// The pipelines of `plan` alone, for a run that goes on.
+pub(super) fn pipelines(plan: &Plan, clock: &Arc<dyn Clock>) -> Result<Vec<Pipeline>, Failure> {
     let with = |catalog: &Catalog, backend: &dyn Backend| detector(plan, catalog, backend);
-    Ok(build(plan, with, clock)?.pipeline)
+    Ok(build(plan, with, clock)?.pipelines)
 }
 
-/// Loads everything. `detector` makes the detector, given the models and the backend.
+/// Loads everything. `detector` makes a detector for each camera, given the models and the backend.
 pub(super) fn prepare(
     plan: &Plan,
-    detector: impl FnOnce(&Catalog, &dyn Backend) -> Result<Box<dyn Detector>, Failure>,
+    detector: impl FnMut(&Catalog, &dyn Backend) -> Result<Box<dyn Detector>, Failure>,
 ) -> Result<Prepared, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(MonotonicClock);
-    let Built { pipeline, catalog, backend, why } = build(plan, detector, clock.clone())?;
+    let Built { pipelines, catalog, backend, why } = build(plan, detector, &clock)?;
     let settings = PublishSettings {
         engine: EngineId::from_name(backend.name()),
         precision: PrecisionId::from_name("f32"),
         clock_state: plan.clock_state,
         clock: clock.clone(),
-        gravity: plan.lift.mount.map(Mount::gravity),
-        geodetic: plan.geodetic,
+        ..PublishSettings::default()
     };
-    let publishers = plan
-        .publish
-        .iter()
-        .map(|uri| publish::open(uri, &settings).map_err(|e| Failure::config(&e)))
-        .collect::<Result<Vec<_>, _>>()?;
-    log::info!("models: {}", pipeline.describe());
+    let targets = targets(plan, &settings)?;
+    if let Some(pipeline) = pipelines.first() {
+        log::info!("models: {}", pipeline.describe());
+    }
     log::info!("backend: {why}");
-    for publisher in &publishers {
-        log::info!("publishing to {}", publisher.describe());
+    for target in &targets {
+        let of = target.source.and_then(|n| plan.cameras.get(n));
+        let of = of.map_or(String::new(), |camera| format!(" (of {} only)", camera.name));
+        log::info!("publishing to {}{of}", target.publisher.describe());
     }
     let options = PoseOptions {
         engine: settings.engine,
@@ -123,7 +131,32 @@ pub(super) fn prepare(
     };
     let about = about(plan, &catalog, backend.name(), clock.as_ref());
     let backend = backend.name().to_owned();
-    Ok(Prepared { pipeline, publishers, clock, backend, about, options })
+    Ok(Prepared { pipelines, targets, clock, backend, about, options })
+}
+
+/// The targets of all cameras, then those of each.
+fn targets(plan: &Plan, settings: &PublishSettings) -> Result<Vec<Target>, Failure> {
+    let of = |camera: &CameraPlan| (camera.lift.mount.map(Mount::gravity), camera.geodetic);
+    type Place = (Option<[f64; 3]>, Option<Geodetic>);
+    let open = |uri: &str, source, (gravity, geodetic): Place| -> Result<Target, Failure> {
+        let settings = PublishSettings { gravity, geodetic, ..settings.clone() };
+        let publisher = publish::open(uri, &settings).map_err(|e| Failure::config(&e))?;
+        Ok(Target { publisher, source })
+    };
+    // Where cameras are held differently, a target of all knows no common direction of falling.
+    let mut places = plan.cameras.iter().map(of);
+    let common = places.next().filter(|first| places.all(|other| other == *first));
+    let common = common.unwrap_or_default();
+    let mut targets = Vec::new();
+    for uri in &plan.publish {
+        targets.push(open(uri, None, common)?);
+    }
+    for (number, camera) in plan.cameras.iter().enumerate() {
+        for uri in &camera.publish {
+            targets.push(open(uri, Some(number), of(camera))?);
+        }
+    }
+    Ok(targets)
 }
 
 /// What recordings say of a run of `plan`.

@@ -23,7 +23,8 @@ pub(super) struct Status {
     begun: Instant,
     last: Instant,
     before: Sample,
-    fault: Option<String>,
+    /// What each source is called, and what is wrong with it.
+    sources: Vec<(String, Option<String>)>,
     line_shown: bool,
 }
 
@@ -48,7 +49,8 @@ impl Sample {
 
 impl Status {
     /// Tells of `stats`; `backend` is what computes, and why.
-    pub(super) fn new(stats: Arc<Stats>, backend: String) -> Self {
+    /// `names` are what the sources are called, where there are several.
+    pub(super) fn new(stats: Arc<Stats>, backend: String, names: Vec<String>) -> Self {
         let on_terminal = std::io::stderr().is_terminal();
         let now = Instant::now();
         Self {
@@ -58,7 +60,7 @@ impl Status {
             on_terminal,
             begun: now,
             last: now,
-            fault: None,
+            sources: names.into_iter().map(|name| (name, None)).collect(),
             line_shown: false,
         }
     }
@@ -66,12 +68,12 @@ impl Status {
     /// To be called often, with each event of the run.
     pub(super) fn watch(&mut self, event: Option<&Event>) {
         match event {
-            Some(Event::SourceOpened(info)) => {
-                self.fault = None;
-                log::info!("source: {}", info.summary);
+            Some(Event::SourceOpened(n, info)) => {
+                self.fault_is(*n, None);
+                log::info!("{}: {}", self.name(*n), info.summary);
             }
-            Some(Event::SourceLost(words)) => self.fault = Some(words.clone()),
-            Some(Event::SourceEnded) => log::info!("the recording is over"),
+            Some(Event::SourceLost(n, words)) => self.fault_is(*n, Some(words.clone())),
+            Some(Event::SourceEnded(n)) => log::info!("{}: the recording is over", self.name(*n)),
             Some(Event::Failed(..) | Event::PublisherDone | Event::PerceptionDone) | None => {}
         }
         let every = match (self.on_terminal, logging::to_journal()) {
@@ -98,6 +100,19 @@ impl Status {
         }
     }
 
+    fn name(&self, source: usize) -> &str {
+        match self.sources.get(source) {
+            Some((name, _)) if !name.is_empty() => name,
+            _ => "source",
+        }
+    }
+
+    fn fault_is(&mut self, source: usize, fault: Option<String>) {
+        if let Some((_, now)) = self.sources.get_mut(source) {
+            *now = fault;
+        }
+    }
+
     fn line(&self, now: &Sample, elapsed: Duration) -> String {
         let seconds = elapsed.as_secs_f64().max(1e-3);
         let (a, b) = (&self.before.counts, &now.counts);
@@ -121,7 +136,7 @@ impl Status {
             line += &format!(", dropped {dropped}");
         }
         line += &format!(", {}", self.backend);
-        if let Some(fault) = &self.fault {
+        for fault in self.sources.iter().filter_map(|(_, fault)| fault.as_ref()) {
             line += &format!("; FAULT {fault}");
         }
         line

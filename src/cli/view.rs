@@ -10,7 +10,7 @@ use super::start::Prepared;
 use crate::config::{Config, Plan};
 use crate::lift::Mount;
 use crate::stats::Stats;
-use crate::view::{About, View, ViewError};
+use crate::view::{About, AboutCamera, View, ViewError};
 
 #[derive(Args, Clone, Debug, Default)]
 pub(super) struct ViewArgs {
@@ -65,10 +65,17 @@ pub(super) fn open(
     let Some(address) = plan.view.listen else { return Ok(None) };
     let models = &prepared.about.models;
     let about = About {
-        source: plan.source.clone(),
+        cameras: plan
+            .cameras
+            .iter()
+            .map(|camera| AboutCamera {
+                name: camera.name.clone(),
+                source: camera.source.clone(),
+                gravity: camera.lift.mount.map(Mount::gravity),
+            })
+            .collect(),
         models: models.iter().map(|m| (m.kind.clone(), m.name.clone())).collect(),
         options: prepared.options,
-        gravity: plan.lift.mount.map(Mount::gravity),
         clock: prepared.clock.clone(),
     };
     let mut settings = plan.view.clone();

@@ -4,6 +4,7 @@
 //! anybody looks at it need not be decoded. The pipeline decodes the ones it looks at with a
 //! [`JpegDecoder`]; sources read sizes with [`JpegHeader`].
 
+mod bayer;
 mod header;
 mod huffman;
 
@@ -138,6 +139,8 @@ impl JpegDecoder {
         })
     }
 }
+
+pub use bayer::BayerDecoder;
 
 #[cfg(test)]
 mod tests;

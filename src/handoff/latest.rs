@@ -1,26 +1,36 @@
-//! A mailbox for one value, where the newest wins.
+//! Mailboxes for one value each, where the newest wins, and one taker that is fair to them.
 
 use std::time::Duration;
 
 use super::sync::{Condvar, Mutex, deadline, lock, wait_until};
 
-/// A mailbox for one value. One thread puts, one takes; a slow taker finds the newest value, never
-/// a backlog.
+/// A mailbox for one value of each of several sources. One thread puts for each source, one takes
+/// from all; a slow taker finds the newest values, never a backlog.
+///
+/// Of several values that wait, the taker gets that of the source that was served longest ago: a
+/// source that puts a hundred times as often as another gets no more of a slow taker's time.
 ///
 /// Full: [`put`](Self::put) displaces the unread value, frees it on the putter's thread and
 /// counts it; [`put_when_empty`](Self::put_when_empty) waits instead. Empty:
 /// [`take`](Self::take) waits, with a time limit.
 pub struct Latest<T> {
-    slot: Mutex<Slot<T>>,
-    /// Both "a value is there" and "the slot is free": at most one thread waits at a time, because
-    /// the slot is never both full and empty.
+    state: Mutex<State<T>>,
+    /// Both "a value is there" and "a box is free": each waiter looks for itself.
     changed: Condvar,
+}
+
+struct State<T> {
+    boxes: Vec<Slot<T>>,
+    /// How many values have been taken.
+    turns: u64,
 }
 
 struct Slot<T> {
     value: Option<T>,
     closed: bool,
     displaced: u64,
+    /// The turn of its last service.
+    served: u64,
 }
 
 /// What became of a value that was put.
@@ -45,90 +55,117 @@ pub enum Taken<T> {
     Closed,
 }
 
-impl<T> Default for Latest<T> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl<T> Latest<T> {
-    /// An empty mailbox.
-    pub fn new() -> Self {
-        let slot = Slot { value: None, closed: false, displaced: 0 };
-        Self { slot: Mutex::new(slot), changed: Condvar::new() }
+    /// An empty mailbox for each of `sources` (at least one).
+    pub fn new(sources: usize) -> Self {
+        let slot = |_| Slot { value: None, closed: false, displaced: 0, served: 0 };
+        let boxes = (0..sources.max(1)).map(slot).collect();
+        Self { state: Mutex::new(State { boxes, turns: 0 }), changed: Condvar::new() }
     }
 
-    /// Puts the newest value; never waits for the taker.
-    pub fn put(&self, value: T) -> Put {
-        let mut slot = lock(&self.slot);
-        if slot.closed {
-            drop(slot);
-            drop(value);
-            return Put::Closed;
-        }
-        let old = slot.value.replace(value);
-        slot.displaced += u64::from(old.is_some());
-        drop(slot);
+    /// Puts the newest value of `source`; never waits for the taker. A source that does not exist
+    /// is as a closed one.
+    pub fn put(&self, source: usize, value: T) -> Put {
+        let mut state = lock(&self.state);
+        let old = match state.boxes.get_mut(source) {
+            Some(slot) if !slot.closed => {
+                let old = slot.value.replace(value);
+                slot.displaced += u64::from(old.is_some());
+                old
+            }
+            _ => {
+                drop(state);
+                drop(value);
+                return Put::Closed;
+            }
+        };
+        drop(state);
         self.changed.notify_all();
         if old.is_some() { Put::Displaced } else { Put::Stored }
     }
 
-    /// Puts a value once the last one has been taken: how a recording is played without loss.
+    /// Puts a value of `source` once its last one has been taken: how a recording is played
+    /// without loss.
     ///
     /// # Errors
     /// Gives the value back if the last one was not taken within `limit`.
-    pub fn put_when_empty(&self, value: T, limit: Duration) -> Result<Put, T> {
+    pub fn put_when_empty(&self, source: usize, value: T, limit: Duration) -> Result<Put, T> {
         let until = deadline(limit);
-        let mut slot = lock(&self.slot);
-        while slot.value.is_some() && !slot.closed {
-            let in_time;
-            (slot, in_time) = wait_until(&self.changed, slot, until);
-            if !in_time && slot.value.is_some() && !slot.closed {
-                drop(slot);
-                return Err(value);
+        let mut state = lock(&self.state);
+        let mut in_time = true;
+        loop {
+            match state.boxes.get_mut(source) {
+                Some(slot) if !slot.closed => {
+                    if slot.value.is_none() {
+                        slot.value = Some(value);
+                        drop(state);
+                        self.changed.notify_all();
+                        return Ok(Put::Stored);
+                    }
+                    if !in_time {
+                        drop(state);
+                        return Err(value);
+                    }
+                }
+                _ => {
+                    drop(state);
+                    drop(value);
+                    return Ok(Put::Closed);
+                }
             }
+            (state, in_time) = wait_until(&self.changed, state, until);
         }
-        if slot.closed {
-            drop(slot);
-            drop(value);
-            return Ok(Put::Closed);
-        }
-        slot.value = Some(value);
-        drop(slot);
-        self.changed.notify_all();
-        Ok(Put::Stored)
     }
 
-    /// Takes the newest value, waiting for at most `limit`.
-    pub fn take(&self, limit: Duration) -> Taken<T> {
+    /// Takes the newest value of the source that was served longest ago of those that have one,
+    /// and says which; waits for at most `limit`.
+    pub fn take(&self, limit: Duration) -> Taken<(usize, T)> {
         let until = deadline(limit);
-        let mut slot = lock(&self.slot);
+        let mut state = lock(&self.state);
+        let mut in_time = true;
         loop {
-            if let Some(value) = slot.value.take() {
-                drop(slot);
+            if let Some(taken) = state.next() {
+                drop(state);
                 self.changed.notify_all();
-                return Taken::Value(value);
+                return Taken::Value(taken);
             }
-            if slot.closed {
+            if state.boxes.iter().all(|slot| slot.closed) {
                 return Taken::Closed;
             }
-            let in_time;
-            (slot, in_time) = wait_until(&self.changed, slot, until);
-            if !in_time && slot.value.is_none() && !slot.closed {
+            if !in_time {
                 return Taken::TimedOut;
             }
+            (state, in_time) = wait_until(&self.changed, state, until);
         }
     }
 
-    /// Says that nothing more will be put (by the putter) or taken (by the taker). A value that is
-    /// still there can be taken.
-    pub fn close(&self) {
-        lock(&self.slot).closed = true;
+    /// Says that nothing more will be put by `source`. A value that is still there can be taken.
+    pub fn close(&self, source: usize) {
+        if let Some(slot) = lock(&self.state).boxes.get_mut(source) {
+            slot.closed = true;
+        }
         self.changed.notify_all();
     }
 
-    /// How many values were displaced unread.
-    pub fn displaced(&self) -> u64 {
-        lock(&self.slot).displaced
+    /// Says that nothing more will be put, or taken.
+    pub fn close_all(&self) {
+        lock(&self.state).boxes.iter_mut().for_each(|slot| slot.closed = true);
+        self.changed.notify_all();
+    }
+
+    /// How many values of `source` were displaced unread.
+    pub fn displaced(&self, source: usize) -> u64 {
+        lock(&self.state).boxes.get(source).map_or(0, |slot| slot.displaced)
+    }
+}
+
+impl<T> State<T> {
+    fn next(&mut self) -> Option<(usize, T)> {
+        let waiting = self.boxes.iter_mut().enumerate().filter(|(_, slot)| slot.value.is_some());
+        let (index, slot) = waiting.min_by_key(|(_, slot)| slot.served)?;
+        let value = slot.value.take()?;
+        self.turns += 1;
+        slot.served = self.turns;
+        Some((index, value))
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! | piece | carries | full | empty |
 //! |---|---|---|---|
-//! | [`Latest`] | the newest frame of a live source | the unread value is displaced, freed and counted | the taker waits, with a time limit |
+//! | [`Latest`] | the newest frame of each live source to one taker, fairly | the unread value is displaced, freed and counted | the taker waits, with a time limit |
 //! | [`Latest`] by `put_when_empty` | every frame of a recording | the putter waits until the value is taken | the taker waits |
 //! | [`Ring`] | poses to one publisher | the oldest is displaced and counted | the taker waits, with a time limit |
 //! | [`Leases`] | buffers back to the capture thread | cannot be: one bit a buffer | the capture thread waits, with a time limit |

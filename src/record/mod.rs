@@ -81,6 +81,8 @@ pub struct Recorder {
     flight: Option<Flight>,
     jpeg: JpegMaker,
     lens: Lens,
+    /// Of cameras that have another.
+    lenses: Vec<(u8, Lens)>,
     options: PoseOptions,
     clock: Arc<dyn Clock>,
     clock_state: ClockState,
@@ -146,6 +148,7 @@ impl Recorder {
             flight,
             jpeg: JpegMaker::new(settings.jpeg_quality),
             lens,
+            lenses: Vec::new(),
             options: PoseOptions { keypoints: true, ..options },
             session: RandomState::new().hash_one(now),
             clock,
@@ -153,7 +156,7 @@ impl Recorder {
             timeline: Timeline::default(),
             packet: 0,
             statuses: 0,
-            image_size: None,
+            image_sizes: Vec::new(),
             entries: Vec::new(),
             counts: Recorded::default(),
             known_faults: Vec::new(),
@@ -163,6 +166,11 @@ impl Recorder {
     /// Says how this machine's realtime clock is disciplined, for the headers of packets.
     pub fn clock_is(&mut self, state: ClockState) {
         self.clock_state = state;
+    }
+
+    /// Says the geometry of a camera, where there are several.
+    pub fn lens_is(&mut self, camera: u8, lens: Lens) {
+        self.lenses.push((camera, lens));
     }
 
     /// Where it writes to, for the log.
@@ -217,10 +225,12 @@ impl Recorder {
         if let Some((subject, data)) = message {
             self.entries.push(entry(subject, data));
         }
-        if self.image_size != Some((camera, poses.image_size)) {
-            self.image_size = Some((camera, poses.image_size));
-            let calibration = self.calibration(time);
-            self.entries.extend(calibration);
+        let size = (camera, poses.image_size);
+        if !self.image_sizes.contains(&size) {
+            self.image_sizes.retain(|(known, _)| *known != camera);
+            self.image_sizes.push(size);
+            let calibration = self.calibration(size, time);
+            self.entries.push(calibration);
         }
         self.entries.push(entry(Subject::Keypoints, compose::keypoints(&poses, time)));
         self.entries.push(entry(Subject::Scene, compose::scene(&poses, time)));
@@ -258,7 +268,7 @@ impl Recorder {
         let mut buffer = [0; MAX_MESSAGE];
         let sequence = self.statuses;
         self.statuses = sequence.wrapping_add(1);
-        let camera = self.image_size.map_or(0, |(camera, _)| camera);
+        let camera = self.image_sizes.first().map_or(0, |(camera, _)| *camera);
         if let Ok(length) = encode(&header, &message, &mut buffer) {
             let topic = Topic { subject: Subject::Packet, camera };
             let data = buffer[..length].to_vec();
@@ -268,8 +278,10 @@ impl Recorder {
             let topic = Topic { subject: Subject::Status, camera: 0 };
             self.entries.push(Entry { topic, sequence, time, data });
         }
-        let calibration = self.calibration(time);
-        self.entries.extend(calibration);
+        for i in 0..self.image_sizes.len() {
+            let calibration = self.calibration(self.image_sizes[i], time);
+            self.entries.push(calibration);
+        }
         self.hand_on();
 
         let names: Vec<String> = status.faults.iter().map(|f| f.name.to_string()).collect();
@@ -293,14 +305,14 @@ impl Recorder {
         }
     }
 
-    fn calibration(&self, time: u64) -> Option<Entry> {
-        let (camera, (width, height)) = self.image_size?;
-        let lens = match &self.lens {
+    fn calibration(&self, (camera, (width, height)): (u8, (u32, u32)), time: u64) -> Entry {
+        let own = self.lenses.iter().find(|(of, _)| *of == camera).map(|(_, lens)| lens);
+        let lens = match own.unwrap_or(&self.lens) {
             Lens::Calibrated(intrinsics) => intrinsics.resized(width, height),
             Lens::Fov(degrees) => Intrinsics::from_fov(width, height, *degrees),
         };
         let topic = Topic { subject: Subject::Calibration, camera };
-        Some(Entry { topic, sequence: 0, time, data: compose::calibration(camera, time, &lens) })
+        Entry { topic, sequence: 0, time, data: compose::calibration(camera, time, &lens) }
     }
 
     fn hand_on(&mut self) {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::frame::{ColorSpace, Frame, FrameStamp, ImageLayout, PixelFormat, Timebase};
+use crate::frame::{BayerOrder, ColorSpace, Frame, FrameStamp, ImageLayout, PixelFormat, Timebase};
 use crate::time::Timestamp;
 
 /// What became of a frame's pixels.
@@ -49,8 +49,9 @@ pub struct FrameRecord {
 
 /// Formats by their names in recordings. Where Foxglove's `RawImage` knows the format, the name is
 /// its own.
-const FORMATS: [(&str, PixelFormat); 11] = [
+const FORMATS: [(&str, PixelFormat); 28] = [
     ("mono8", PixelFormat::Gray8),
+    ("mono16", PixelFormat::Gray16),
     ("rgb8", PixelFormat::Rgb8),
     ("bgr8", PixelFormat::Bgr8),
     ("yuyv", PixelFormat::Yuyv),
@@ -61,7 +62,27 @@ const FORMATS: [(&str, PixelFormat); 11] = [
     ("i422", PixelFormat::I422),
     ("i444", PixelFormat::I444),
     ("jpeg", PixelFormat::Jpeg),
+    ("bayer_rggb8", bayer(BayerOrder::Rggb, 8)),
+    ("bayer_grbg8", bayer(BayerOrder::Grbg, 8)),
+    ("bayer_gbrg8", bayer(BayerOrder::Gbrg, 8)),
+    ("bayer_bggr8", bayer(BayerOrder::Bggr, 8)),
+    ("bayer_rggb10", bayer(BayerOrder::Rggb, 10)),
+    ("bayer_grbg10", bayer(BayerOrder::Grbg, 10)),
+    ("bayer_gbrg10", bayer(BayerOrder::Gbrg, 10)),
+    ("bayer_bggr10", bayer(BayerOrder::Bggr, 10)),
+    ("bayer_rggb12", bayer(BayerOrder::Rggb, 12)),
+    ("bayer_grbg12", bayer(BayerOrder::Grbg, 12)),
+    ("bayer_gbrg12", bayer(BayerOrder::Gbrg, 12)),
+    ("bayer_bggr12", bayer(BayerOrder::Bggr, 12)),
+    ("bayer_rggb16", bayer(BayerOrder::Rggb, 16)),
+    ("bayer_grbg16", bayer(BayerOrder::Grbg, 16)),
+    ("bayer_gbrg16", bayer(BayerOrder::Gbrg, 16)),
+    ("bayer_bggr16", bayer(BayerOrder::Bggr, 16)),
 ];
+
+const fn bayer(order: BayerOrder, bits: u8) -> PixelFormat {
+    PixelFormat::Bayer { order, bits }
+}
 
 /// The name of a format in recordings.
 pub fn format_name(format: PixelFormat) -> &'static str {

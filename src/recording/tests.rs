@@ -225,7 +225,10 @@ fn frame_of(layout: ImageLayout, bytes: Vec<u8>) -> Frame {
 #[test]
 fn a_padded_picture_is_packed_and_read_back_pixel_for_pixel() {
     use PixelFormat::*;
-    for format in [Gray8, Rgb8, Bgr8, Yuyv, Uyvy, Nv12, Nv21, I420, I422, I444] {
+    let bayer = |bits| Bayer { order: crate::frame::BayerOrder::Gbrg, bits };
+    for format in
+        [Gray8, Gray16, bayer(8), bayer(10), Rgb8, Bgr8, Yuyv, Uyvy, Nv12, Nv21, I420, I422, I444]
+    {
         let color = ColorSpace { bt709: true, full_range: false };
         let mut layout = ImageLayout::packed(6, 4, format, color);
         let mut offset = 5;

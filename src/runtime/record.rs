@@ -65,8 +65,9 @@ pub(super) fn way(recorder: &Recorder) -> (Intake, Outlet) {
 
 impl Intake {
     /// Sends a frame and what was seen in it.
-    pub fn offer(&mut self, shared: &Shared, frame: &Frame, poses: &PoseFrame) {
-        let patient = !shared.live.load(Ordering::Relaxed);
+    pub fn offer(&mut self, shared: &Shared, camera: usize, frame: &Frame, poses: &PoseFrame) {
+        let live = shared.cameras.get(camera).is_none_or(|c| c.live.load(Ordering::Relaxed));
+        let patient = !live;
         let (mut picture, mut pixels) = (Picture::None, Vec::new());
         if self.pixels {
             let bytes = frame.layout.planes.iter().map(|p| p.len).sum();

@@ -75,6 +75,7 @@ impl Shared {
         &self,
         governor: &mut Governor,
         pipeline: &mut Pipeline,
+        camera: usize,
         frame: &Frame,
         busy: Duration,
     ) {
@@ -92,12 +93,14 @@ impl Shared {
             log::warn!("{words}");
             let mut fault = FaultRecord::new(Severity::Skip, name, &words);
             fault.since_us = self.clock.now().micros();
+            fault.camera = u8::try_from(camera).ok();
             fault
         });
         if fault.is_none() {
             log::info!("keeping up again: every frame is looked at, the finder runs as configured");
         }
-        let mut degraded = self.degraded.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(camera) = self.cameras.get(camera) else { return };
+        let mut degraded = camera.degraded.lock().unwrap_or_else(PoisonError::into_inner);
         *degraded = match (degraded.take(), fault) {
             // The same trouble goes on, at another level: since then.
             (Some(before), Some(mut fault)) if before.name == fault.name => {

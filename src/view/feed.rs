@@ -16,16 +16,25 @@ use crate::wire::{ClockState, Header, Message, PoseMessage, PoseOptions, State, 
 /// What does not change during a run.
 #[derive(Clone)]
 pub struct About {
-    /// Where frames come from, as configured.
-    pub source: String,
+    /// In the order of their numbers.
+    pub cameras: Vec<AboutCamera>,
     /// What computes, and with which models: (kind, name).
     pub models: Vec<(String, String)>,
     /// In packets and on the page.
     pub options: PoseOptions,
-    /// The direction in which things fall, camera frame, where it is known.
-    pub gravity: Option<[f64; 3]>,
     /// Gives the present.
     pub clock: Arc<dyn Clock>,
+}
+
+/// What does not change of a camera.
+#[derive(Clone, Debug, Serialize)]
+pub struct AboutCamera {
+    /// In the configuration; empty where there is only one.
+    pub name: String,
+    /// Where its frames come from, as configured.
+    pub source: String,
+    /// The direction in which things fall, camera frame, where it is known.
+    pub gravity: Option<[f64; 3]>,
 }
 
 const STAGES: [&str; 6] = ["wait", "decode", "detect", "lift", "publish", "total"];
@@ -91,7 +100,7 @@ impl Feed {
             ("version", env!("CARGO_PKG_VERSION")),
             ("backend", backend),
             ("precision", precision),
-            ("source", &self.about.source),
+            ("cameras", &self.about.cameras.len().to_string()),
         ];
         self.board.answer(Answers {
             status: lines(&value),
@@ -151,11 +160,10 @@ impl Feed {
             about.models.iter().map(|(kind, name)| (kind.clone(), name.clone().into())).collect();
         json!({
             "version": env!("CARGO_PKG_VERSION"),
-            "source": about.source,
+            "cameras": about.cameras,
             "backend": about.options.engine.name(),
             "precision": about.options.precision.name(),
             "models": models,
-            "gravity": about.gravity,
         })
     }
 }

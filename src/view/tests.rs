@@ -25,10 +25,13 @@ impl Running {
 
     fn with(settings: &ViewSettings) -> Self {
         let about = About {
-            source: "demo:".into(),
+            cameras: vec![AboutCamera {
+                name: String::new(),
+                source: "demo:".into(),
+                gravity: None,
+            }],
             models: vec![("lifter".into(), "some".into())],
             options: PoseOptions::default(),
-            gravity: None,
             clock: Arc::new(MonotonicClock),
         };
         let View { feed, previewer, server } =

@@ -103,6 +103,8 @@ pub struct GreySource {
     pub handed_out: Arc<AtomicU64>,
     /// Gone, as if unplugged, before this sequence number.
     pub gone_at: Option<u64>,
+    /// Which camera its frames are of.
+    pub camera: u8,
 }
 
 impl GreySource {
@@ -117,6 +119,7 @@ impl GreySource {
             interval: Duration::ZERO,
             handed_out: Arc::new(AtomicU64::new(0)),
             gone_at: None,
+            camera: 0,
         }
     }
 }
@@ -142,7 +145,7 @@ impl FrameSource for GreySource {
         buffer.fill(self.sequence as u8);
         let now = MonotonicClock.now();
         let stamp = FrameStamp {
-            camera: 0,
+            camera: self.camera,
             sequence: self.sequence,
             captured: now,
             timebase: Timebase::Monotonic,

@@ -5,14 +5,20 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::*;
+use crate::capture::v4l2::controls::Controls;
 use crate::capture::{open as open_source, open_with};
 use crate::frame::{Frame, PixelFormat};
 
 const JPEG: &[u8] = include_bytes!("../../../tests/data/jpeg/yuv420.jpg");
 const BARE_JPEG: &[u8] = include_bytes!("../../../tests/data/jpeg/no_huffman_tables.jpg");
 const LIMIT: Duration = Duration::from_secs(10);
-const PLAIN: SourceOptions =
-    SourceOptions { camera: 2, rate: None, realtime: false, repeat: false };
+const PLAIN: SourceOptions = SourceOptions {
+    camera: 2,
+    rate: None,
+    realtime: false,
+    repeat: false,
+    controls: Controls::NONE,
+};
 
 struct Files(tempfile::TempDir);
 

@@ -3,7 +3,7 @@ use crate::frame::Frame;
 use crate::skeleton::h36m;
 
 fn options(realtime: bool) -> SourceOptions {
-    SourceOptions { camera: 3, rate: None, realtime, repeat: false }
+    SourceOptions { camera: 3, realtime, ..SourceOptions::default() }
 }
 
 fn frame(source: &mut DemoSource) -> Frame {

@@ -1,31 +1,56 @@
-//! Cameras, by the kernel's Video4Linux2 interface with mapped buffers.
+//! Cameras, by the kernel's Video4Linux2 interface with mapped buffers, single- or multi-planar.
 //!
-//! URI: `v4l2:/dev/video0` or `v4l2:/dev/v4l/by-id/...`, optionally with
-//! `?size=1280x720&format=MJPG`; without them the size is the one that the camera is set to, and
-//! the format is chosen by it (`choose.rs`). 30 fps are asked for, or `--rate`. Single-planar devices only.
+//! | URI | the camera |
+//! |---|---|
+//! | `v4l2:by-id/NAME`, `v4l2:by-path/NAME` | that udev calls so under `/dev/v4l` |
+//! | `v4l2:serial/SERIAL` | with that USB serial number |
+//! | `v4l2:port/1-1.2` | at that USB port: tells two of a kind apart |
+//! | `v4l2:bus/platform:vi` | that names that bus: cameras that are no USB devices |
+//! | `v4l2:/dev/video0` | that the kernel numbered so, today |
+//!
+//! Optionally with `?size=1280x720&format=MJPG`; without them the size is the one that the camera
+//! is set to, and the format is chosen by it (`choose.rs`). 30 fps are asked for, or `--rate`.
+//! `posewire devices` shows what there is.
 //!
 //! A buffer belongs to the driver or to one frame: the frame's drop, on whatever thread, sends
 //! its lease home, and the next call of [`Camera::next`] gives the buffer back to the driver. If
 //! frames hold all buffers the driver has none to fill and the camera drops pictures; `next`
 //! waits for a buffer within its limit.
 //!
+//! - `abi.rs`: the kernel's structures, and the seam to a driver (`Driver`);
+//! - `sys.rs`: the kernel's driver, mapped memory, buffers; [`double`]: a driver that fails on
+//!   demand;
+//! - `setup.rs`, `choose.rs`, `formats.rs`: negotiation; [`controls`]; `stamp.rs`, `pace.rs`: time;
+//! - `identity.rs`, [`list`]: which cameras there are.
+//!
 //! The crate `v4l` is not used: it needs libclang to build, delivers frames that the driver
 //! flagged as damaged, keeps the row length of the format before, and cannot go on after a
 //! time-out.
 
+mod abi;
 mod choose;
+pub mod controls;
+pub mod double;
+mod formats;
+mod identity;
+pub mod list;
+mod pace;
+mod setup;
+mod stamp;
 mod sys;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use arrayvec::ArrayVec;
 use rustix::io::Errno;
 
+use self::pace::{Pace, Pacer};
+use self::setup::Refusal;
+use self::stamp::{Numbers, Quirk, Stamps};
 use super::{CaptureError, FrameSource, Next, SourceInfo, SourceOptions};
 use crate::frame::{Frame, FrameStamp, PixelFormat, Timebase};
 use crate::handoff::{Lease, Leases};
-use crate::time::{Clock, MonotonicClock, Timestamp};
+use crate::time::{Clock, MonotonicClock};
 
 /// Buffers asked for: two for the driver to fill in turn, and those a pipeline holds.
 const BUFFERS: u32 = 6;
@@ -39,19 +64,23 @@ pub struct Camera {
     info: SourceInfo,
     camera: u8,
     device: sys::Device,
-    pix: sys::PixFormat,
+    pix: abi::PixFormat,
     format: PixelFormat,
     home: Leases,
     /// The leases of the buffers that the driver has.
     with_driver: Vec<Option<Lease>>,
-    /// The driver's 32-bit frame number, continued in 64 bits.
-    sequence: Option<u64>,
+    numbers: Numbers,
+    stamps: Stamps,
+    /// What of its stamps was told.
+    quirk: Option<Quirk>,
+    pacer: Pacer,
     /// A damaged frame that is still to be reported.
     damaged: Option<u64>,
 }
 
 impl Camera {
-    /// Opens the camera at `path`, sets it up as `query` and `options.rate` ask, and starts it.
+    /// Opens the camera at `path` (or with the identity that it is), sets it up as `query` and the
+    /// options ask, and starts it.
     ///
     /// # Errors
     /// [`CaptureError::Unusable`] if it is no camera, may not be opened, or has no format that is
@@ -63,60 +92,60 @@ impl Camera {
         options: &SourceOptions,
     ) -> Result<Self, CaptureError> {
         let unusable = |problem: String| CaptureError::Unusable { uri: uri.to_owned(), problem };
-        let failed = |what: &'static str| move |e: Errno| failure(uri, what, e);
+        let gone = |problem: String| CaptureError::Gone { uri: uri.to_owned(), problem };
         let wish = choose::Wish::parse(query).map_err(unusable)?;
-        let mut device = sys::Device::open(path).map_err(|e| match e.kind() {
+        let node = identity::find(path).map_err(|e| match e {
+            identity::NotFound::Absent(problem) => gone(problem),
+            identity::NotFound::Wrong(problem) => unusable(problem),
+        })?;
+        let driver = sys::Kernel::open(&node).map_err(|e| match e.kind() {
             std::io::ErrorKind::PermissionDenied => unusable(format!(
                 "{} may not be opened: add the user to the group `video` (or a unit's \
                  DeviceAllow=char-video4linux rw)",
-                path.display()
+                node.display()
             )),
-            _ => CaptureError::Gone { uri: uri.to_owned(), problem: format!("open: {e}") },
+            _ => gone(format!("open {}: {e}", node.display())),
         })?;
+        Self::start(uri, &node, Box::new(driver), &wish, options)
+    }
+
+    fn start(
+        uri: &str,
+        path: &Path,
+        driver: Box<dyn abi::Driver>,
+        wish: &choose::Wish,
+        options: &SourceOptions,
+    ) -> Result<Self, CaptureError> {
+        let unusable = |problem: String| CaptureError::Unusable { uri: uri.to_owned(), problem };
+        let failed = |what: &'static str| move |e: Errno| failure(uri, what, e);
+        let mut device = sys::Device::new(driver);
         let identity = device.identity().map_err(|e| match e {
             Errno::NOTTY | Errno::INVAL => {
                 unusable(format!("{} is no Video4Linux2 device", path.display()))
             }
             e => failure(uri, "query", e),
         })?;
-        if identity.capabilities & sys::CAP_VIDEO_CAPTURE == 0 {
-            let kind = if identity.capabilities & sys::CAP_VIDEO_CAPTURE_MPLANE != 0 {
-                "gives multi-planar pictures, which are not supported yet"
-            } else {
-                "gives no pictures (many cameras have a second node for metadata): try another node"
-            };
-            return Err(unusable(format!("{} {kind}", identity.card)));
+        if !identity.captures() {
+            return Err(unusable(format!(
+                "{} gives no pictures (many cameras have a second node for metadata): try another \
+                 node",
+                identity.card
+            )));
         }
-        if identity.capabilities & sys::CAP_STREAMING == 0 {
+        if identity.capabilities & abi::CAP_STREAMING == 0 {
             return Err(unusable(format!("{} cannot stream into mapped buffers", identity.card)));
         }
-
-        let mut offered = Vec::new();
-        while let Some(code) =
-            device.pixel_format(offered.len() as u32).map_err(failed("list formats"))?
-        {
-            offered.push(code);
-        }
-        let current = device.format().map_err(failed("read the format"))?;
-        let size = wish.size.unwrap_or((current.width, current.height));
-        let code = choose::choose(&offered, size, &wish).map_err(unusable)?;
-        let pix = device.set_format(code, size.0, size.1).map_err(failed("set the format"))?;
-        let Some(format) = choose::pixel_format(pix.pixelformat) else {
-            let got = choose::name(pix.pixelformat);
-            return Err(unusable(format!(
-                "asked for {}, the camera gives {got}",
-                choose::name(code)
-            )));
-        };
-        if wish.size.is_some_and(|size| size != (pix.width, pix.height)) {
-            log::warn!("{uri}: the camera gives {}x{} instead", pix.width, pix.height);
-        }
-        // Not every driver has a rate to set; what it does then shows in the stamps. Without a
-        // wish, ask all the same: some drivers begin at their slowest.
-        let rate = device.rate(options.rate.unwrap_or(DEFAULT_RATE)).unwrap_or_else(|e| {
-            log::warn!("{uri}: the rate cannot be set: {e}");
-            None
-        });
+        let agreed = device.negotiate(uri, wish, options.rate, DEFAULT_RATE);
+        let agreed = agreed.map_err(|e| match e {
+            Refusal::Unusable(problem) => unusable(problem),
+            Refusal::Failed(what, e) => failure(uri, what, e),
+        })?;
+        let setup::Agreed { pix, format, rate } = agreed;
+        device.watch_changes();
+        options.controls.apply(uri, &mut device);
+        let half_exposure = controls::exposure(&mut device)
+            .and_then(|seconds| Duration::try_from_secs_f64(seconds / 2.0).ok())
+            .unwrap_or_default();
 
         let count = device.make_buffers(BUFFERS).map_err(failed("make buffers"))?;
         if count < 2 {
@@ -132,13 +161,16 @@ impl Camera {
         device.start().map_err(failed("start the stream"))?;
 
         let speed = rate.map_or(String::new(), |r| format!(" at {r:.2} fps"));
+        let planes = if identity.multi_planar() { ", multi-planar" } else { "" };
         let summary = format!(
-            "camera {} ({}), {}x{} {}{speed}",
+            "camera {} ({}, {}) at {}, {}x{} {}{planes}{speed}",
             identity.card,
             identity.driver,
+            identity.bus,
+            path.display(),
             pix.width,
             pix.height,
-            choose::name(pix.pixelformat)
+            formats::name(pix.code)
         );
         let info = SourceInfo { summary, size: Some((pix.width, pix.height)), rate, live: true };
         Ok(Self {
@@ -150,7 +182,10 @@ impl Camera {
             format,
             home,
             with_driver,
-            sequence: None,
+            numbers: Numbers::default(),
+            stamps: Stamps { half_exposure, ..Stamps::default() },
+            quirk: None,
+            pacer: Pacer::new(rate),
             damaged: None,
         })
     }
@@ -158,6 +193,10 @@ impl Camera {
     fn flagged(&self, sequence: u64) -> CaptureError {
         let problem = "the driver flagged it as damaged".into();
         CaptureError::BadFrame { uri: self.uri.clone(), sequence, problem }
+    }
+
+    fn gone(&self, problem: &str) -> CaptureError {
+        CaptureError::Gone { uri: self.uri.clone(), problem: problem.to_owned() }
     }
 
     /// Gives a buffer back to the driver.
@@ -169,16 +208,6 @@ impl Camera {
         done.map_err(|e| failure(&self.uri, "queue a buffer", e))
     }
 
-    /// Continues the driver's wrapping 32-bit number.
-    fn extend(&mut self, number: u32) -> u64 {
-        let full = match self.sequence {
-            Some(last) => last + u64::from(number.wrapping_sub(last as u32)),
-            None => number.into(),
-        };
-        self.sequence = Some(full);
-        full
-    }
-
     /// Takes everything that is filled and keeps the newest; the others go back at once.
     fn newest(&mut self) -> Result<Option<(sys::Filled, u64, Lease)>, CaptureError> {
         let mut newest: Option<(sys::Filled, u64, Lease)> = None;
@@ -188,11 +217,11 @@ impl Camera {
             let Some(filled) = taken.map_err(|e| failure(&self.uri, "take a picture", e))? else {
                 break;
             };
-            let sequence = self.extend(filled.sequence);
-            let Some(lease) = self.with_driver[filled.index].take() else {
+            let sequence = self.numbers.extend(filled.sequence);
+            let Some(lease) = self.with_driver.get_mut(filled.index).and_then(Option::take) else {
                 return Err(failure(&self.uri, "take a picture", Errno::INVAL));
             };
-            if filled.damaged {
+            if filled.damaged() {
                 self.damaged = Some(sequence);
                 self.give(lease)?;
             } else if let Some((_, _, older)) = newest.replace((filled, sequence, lease)) {
@@ -204,17 +233,31 @@ impl Camera {
 
     fn frame(
         &mut self,
-        filled: sys::Filled,
+        filled: &sys::Filled,
         sequence: u64,
         lease: Lease,
     ) -> Result<Frame, CaptureError> {
-        let dequeued = MonotonicClock.now();
+        let clock = MonotonicClock;
+        let (dequeued, realtime) = (clock.now(), clock.realtime_offset_nanos());
+        let (captured, quirk) =
+            self.stamps.captured(filled.nanos, filled.flags, dequeued, realtime);
+        if quirk.is_some() && quirk != self.quirk {
+            self.quirk = quirk;
+            log::warn!("{}: {}", self.uri, quirk.map_or("", Quirk::words));
+        }
+        match self.pacer.frame(sequence, captured) {
+            Some(Pace::Slow(rate)) => log::warn!(
+                "{}: {rate:.1} frames per second instead of {:.1}: most cameras expose longer in \
+                 the dark; give it more light, or set auto_exposure or exposure_dynamic_framerate \
+                 under controls",
+                self.uri,
+                self.info.rate.unwrap_or_default(),
+            ),
+            Some(Pace::Nominal) => log::info!("{}: it keeps its frame rate again", self.uri),
+            None => {}
+        }
         let bad =
             |problem: String| CaptureError::BadFrame { uri: self.uri.clone(), sequence, problem };
-        // A stamp ahead of the present is the driver's mistake, and would make latencies negative.
-        let captured = filled
-            .monotonic_nanos
-            .map_or(dequeued, |nanos| Timestamp::from_nanos(nanos).min(dequeued));
         let stamp = FrameStamp {
             camera: self.camera,
             sequence,
@@ -223,12 +266,11 @@ impl Camera {
             dequeued,
         };
         // On an error the lease goes home here and the buffer to the driver at the next call.
-        let layout = choose::layout(&self.pix, self.format, filled.bytes_used).map_err(bad)?;
+        let layout = formats::layout(&self.pix, self.format, &filled.used).map_err(bad)?;
         let Some(memory) = self.device.share(filled.index) else {
             return Err(bad("its buffer was given back already".into()));
         };
-        Frame::new(stamp, layout, ArrayVec::from_iter([memory]), Some(lease))
-            .map_err(|e| bad(e.to_string()))
+        Frame::new(stamp, layout, memory, Some(lease)).map_err(|e| bad(e.to_string()))
     }
 }
 
@@ -258,7 +300,10 @@ impl FrameSource for Camera {
             let left = until.saturating_duration_since(Instant::now());
             let ready = self.device.wait(left);
             let ready = ready.map_err(|e| failure(&self.uri, "wait for a picture", e))?;
-            if !ready {
+            if ready.event && self.device.changed() {
+                return Err(self.gone("its picture's size or format has changed"));
+            }
+            if !ready.picture {
                 if Instant::now() >= until {
                     return Ok(Next::Idle);
                 }
@@ -266,20 +311,21 @@ impl FrameSource for Camera {
             }
             match self.newest()? {
                 Some((filled, sequence, lease)) => {
-                    return self.frame(filled, sequence, lease).map(Next::Frame);
+                    return self.frame(&filled, sequence, lease).map(Next::Frame);
                 }
                 None => {
                     if let Some(sequence) = self.damaged.take() {
                         return Err(self.flagged(sequence));
                     }
                     // Ready, and nothing there: an error state that taking does not show.
-                    return Err(CaptureError::Gone {
-                        uri: self.uri.clone(),
-                        problem: "the device reports an error and gives no picture".into(),
-                    });
+                    return Err(self.gone("the device reports an error and gives no picture"));
                 }
             }
         }
+    }
+
+    fn starved(&self) -> bool {
+        self.device.queued() == 0
     }
 }
 

@@ -161,7 +161,7 @@ pub(super) fn check(args: &Check) -> Result<(), Failure> {
     devices::groups(&host, &mut report);
     devices::cameras(&host, &mut report);
     devices::usb(&host, &mut report);
-    plan::source(plan.as_ref(), !args.no_source, &mut report);
+    plan::sources(plan.as_ref(), !args.no_source, &mut report);
     plan::targets(plan.as_ref(), &host, &mut report);
     plan::recording(plan.as_ref(), &mut report);
     host::clock(plan.as_ref(), &host, &mut report);

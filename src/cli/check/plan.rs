@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::{Host, Level, Report};
 use crate::capture::{self, FrameSource, Next};
-use crate::config::{Config, Plan};
+use crate::config::{CameraPlan, Config, Plan};
 use crate::engine;
 use crate::fault::{Chain, Fault, Severity};
 use crate::publish::serial::port::{Port, PortError, SerialTarget};
@@ -120,10 +120,16 @@ fn libraries(host: &Host<'_>, name: &str) -> Option<String> {
     })
 }
 
-/// Opens the configured source and waits for a frame.
-pub(super) fn source(plan: Option<&Plan>, open: bool, report: &mut Report) {
+/// Opens the configured sources and waits for a frame of each.
+pub(super) fn sources(plan: Option<&Plan>, open: bool, report: &mut Report) {
     let Some(plan) = plan.filter(|_| open) else { return };
-    let mut source = match capture::open(&plan.source, &plan.options) {
+    for camera in &plan.cameras {
+        source(camera, report);
+    }
+}
+
+fn source(camera: &CameraPlan, report: &mut Report) {
+    let mut source = match capture::open(&camera.source, &camera.options) {
         Ok(source) => source,
         Err(e) => {
             // What may come back stops nothing: it is waited for.

@@ -15,7 +15,7 @@ use super::recover::{create, trouble};
 use super::{Failure, start};
 use crate::capture::replay::{Replay as ReplaySource, about};
 use crate::capture::{FrameSource, Next, SourceOptions};
-use crate::config::{Config, PublishConfig};
+use crate::config::{Config, PublishConfig, SourceConfig};
 use crate::detect::Detector;
 use crate::detect::truth::TruthDetector;
 use crate::engine::spec::hex;
@@ -69,7 +69,7 @@ pub(super) fn replay(args: &Replay) -> Result<(), Failure> {
     })?;
     tell_differences(&made, &prepared.about);
 
-    let options = SourceOptions { camera: 0, rate: None, realtime: false, repeat: false };
+    let options = SourceOptions::default();
     let uri = args.file.display().to_string();
     let mut source =
         ReplaySource::open(&uri, &args.file, &options).map_err(|e| Failure::config(&e))?;
@@ -93,7 +93,11 @@ pub(super) fn replay(args: &Replay) -> Result<(), Failure> {
             }
             Err(error) => return Err(Failure::config(&error)),
         };
-        let poses = match prepared.pipeline.step(&frame) {
+        // Of a configuration with fewer cameras than the recording has, the last is taken.
+        let last = prepared.pipelines.len().saturating_sub(1);
+        let camera = usize::from(frame.camera).min(last);
+        let Some(pipeline) = prepared.pipelines.get_mut(camera) else { break };
+        let poses = match pipeline.step(&frame) {
             Ok(poses) => poses,
             Err(error) if error.severity() == Severity::Skip => {
                 log::warn!("{}", Chain(&error));
@@ -104,8 +108,8 @@ pub(super) fn replay(args: &Replay) -> Result<(), Failure> {
         };
         counts.frames += 1;
         counts.persons += poses.persons.len();
-        for publisher in &mut prepared.publishers {
-            if let Err(error) = publisher.publish(&poses) {
+        for target in &mut prepared.targets {
+            if let Err(error) = target.publisher.publish(&poses) {
                 log::warn!("{}", Chain(&error));
             }
         }
@@ -120,8 +124,8 @@ pub(super) fn replay(args: &Replay) -> Result<(), Failure> {
             comparison.add(&message)?;
         }
     }
-    for publisher in &mut prepared.publishers {
-        if let Err(error) = publisher.finish() {
+    for target in &mut prepared.targets {
+        if let Err(error) = target.publisher.finish() {
             log::warn!("{}", Chain(&error));
         }
     }
@@ -158,10 +162,15 @@ fn config(args: &Replay, made: &About) -> Result<Config, Failure> {
             trouble(&args.file, format!("its settings are not understood ({problem}): {advice}"))
         })?,
     };
-    config.source = crate::config::SourceConfig {
-        uri: Some(args.file.display().to_string()),
-        ..Default::default()
-    };
+    let source =
+        SourceConfig { uri: Some(args.file.display().to_string()), ..SourceConfig::default() };
+    for camera in &mut config.cameras {
+        camera.source = source.clone();
+        camera.publish.clear();
+    }
+    if config.cameras.is_empty() {
+        config.source = source;
+    }
     config.record = Default::default();
     config.publish = args.publish.iter().map(|uri| PublishConfig { uri: uri.clone() }).collect();
     config.models.dir = args.models.clone().or(config.models.dir.take());

@@ -41,7 +41,7 @@ impl Mixer {
         };
         let gray = input.channels == Channels::Gray;
         match format {
-            PixelFormat::Gray8 => mixer.luma(1.0, 0.0),
+            PixelFormat::Gray8 | PixelFormat::Gray16 => mixer.luma(1.0, 0.0),
             PixelFormat::Rgb8 | PixelFormat::Bgr8 if gray => {
                 // Luma as BT.601 has it, what "grey" means to every imaging library.
                 mixer.how = How::Matrix;

@@ -52,6 +52,7 @@ const fn group(
 /// Where a format keeps its components; `None` if it must be decoded first.
 fn groups(format: PixelFormat) -> Option<&'static [Group]> {
     static GRAY: [Group; 1] = [group(0, 1, &[(0, 0)], (1, 1))];
+    static GRAY16: [Group; 1] = [group(0, 2, &[(0, 1)], (1, 1))];
     static RGB: [Group; 1] = [group(0, 3, &[(0, 0), (1, 1), (2, 2)], (1, 1))];
     static BGR: [Group; 1] = [group(0, 3, &[(2, 0), (1, 1), (0, 2)], (1, 1))];
     static YUYV: [Group; 2] =
@@ -79,6 +80,7 @@ fn groups(format: PixelFormat) -> Option<&'static [Group]> {
     ];
     Some(match format {
         PixelFormat::Gray8 => &GRAY,
+        PixelFormat::Gray16 => &GRAY16,
         PixelFormat::Rgb8 => &RGB,
         PixelFormat::Bgr8 => &BGR,
         PixelFormat::Yuyv => &YUYV,
@@ -88,7 +90,7 @@ fn groups(format: PixelFormat) -> Option<&'static [Group]> {
         PixelFormat::I420 => &I420,
         PixelFormat::I422 => &I422,
         PixelFormat::I444 => &I444,
-        PixelFormat::Jpeg => return None,
+        PixelFormat::Jpeg | PixelFormat::Bayer { .. } => return None,
     })
 }
 

@@ -2,8 +2,9 @@ use super::*;
 use crate::engine::spec::{Channels, Letterbox};
 use crate::frame::{ColorSpace, ImageLayout, Plane};
 
-const FORMATS: [PixelFormat; 10] = [
+const FORMATS: [PixelFormat; 11] = [
     PixelFormat::Gray8,
+    PixelFormat::Gray16,
     PixelFormat::Rgb8,
     PixelFormat::Bgr8,
     PixelFormat::Yuyv,
@@ -76,6 +77,7 @@ fn component(view: &ImageView<'_>, component: usize, x: i64, y: i64) -> f64 {
     // (plane, step, offset, plane width, plane height)
     let (p, step, offset, pw, ph) = match (view.format, component) {
         (Gray8, _) => (0, 1, 0, w, h),
+        (Gray16, _) => (0, 2, 1, w, h),
         (Rgb8, c) => (0, 3, c, w, h),
         (Bgr8, c) => (0, 3, 2 - c, w, h),
         (Yuyv, 0) => (0, 2, 0, w, h),
@@ -88,7 +90,7 @@ fn component(view: &ImageView<'_>, component: usize, x: i64, y: i64) -> f64 {
         (I420, c) => (c, 1, 0, cw, ch),
         (I422, c) => (c, 1, 0, cw, h),
         (I444, c) => (c, 1, 0, w, h),
-        (Jpeg, _) => unreachable!(),
+        (Jpeg | Bayer { .. }, _) => unreachable!(),
     };
     let plane = &view.planes[p];
     let (x, y) = (x.clamp(0, pw - 1) as usize, y.clamp(0, ph - 1) as usize);
@@ -106,7 +108,7 @@ fn cover(low: f64, high: f64) -> Vec<(f64, i64)> {
 fn reference(view: &ImageView<'_>, crop: &Crop, input: &ImageInput) -> Vec<f32> {
     use PixelFormat::*;
     let sub = |c: usize| match view.format {
-        Gray8 | Rgb8 | Bgr8 | I444 => (1.0, 1.0),
+        Gray8 | Gray16 | Rgb8 | Bgr8 | I444 => (1.0, 1.0),
         _ if c == 0 => (1.0, 1.0),
         Yuyv | Uyvy | I422 => (2.0, 1.0),
         _ => (2.0, 2.0),
@@ -142,7 +144,7 @@ fn reference(view: &ImageView<'_>, crop: &Crop, input: &ImageInput) -> Vec<f32> 
                         _ => c,
                     };
                     let rgb = match view.format {
-                        Gray8 => [at(0, u, v); 3],
+                        Gray8 | Gray16 => [at(0, u, v); 3],
                         Rgb8 | Bgr8 => [at(0, u, v), at(1, u, v), at(2, u, v)],
                         _ => {
                             let (y, cb, cr) =

@@ -45,7 +45,7 @@ function heardOf(number) {
 $("camera").addEventListener("change", (e) => {
   camera = Number(e.target.value);
   crowd = scene.crowd = map.crowd = new Crowd();
-  crowd.axes(status?.about.gravity ?? null);
+  crowd.axes(status?.about.cameras[camera]?.gravity ?? null);
   strip.frames = [];
   picture.clear();
   redraw();
@@ -116,7 +116,8 @@ function showStatus() {
   const models = Object.values(about.models).join(", ");
   text("engine", `${about.backend} ${about.precision}: ${models}`);
   $("engine").title = models;
-  text("source", about.source);
+  const shown = about.cameras[camera ?? 0];
+  text("source", shown ? `${shown.name ? `${shown.name}: ` : ""}${shown.source}` : "–");
   const body = $("stages").tBodies[0];
   body.replaceChildren(...Object.entries(STAGE_NAMES).map(([key, name]) => {
     const row = element("tr");
@@ -140,7 +141,7 @@ stream.addEventListener("status", (e) => {
   link = status.state === "stopping"
     ? { name: "sensor-stopped", detail: "posewire has ended: its source is over, or it was stopped." }
     : null;
-  crowd.axes(status.about.gravity);
+  crowd.axes(status.about.cameras[camera ?? 0]?.gravity ?? null);
   showStatus();
   showPeople();
 });

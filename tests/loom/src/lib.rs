@@ -39,28 +39,28 @@ impl Drop for Counted {
 fn latest_gives_values_in_order_never_twice_and_always_the_last() {
     loom::model(|| {
         let drops = Arc::new(AtomicUsize::new(0));
-        let mailbox = Arc::new(Latest::new());
+        let mailbox = Arc::new(Latest::new(1));
         let putter = {
             let (mailbox, drops) = (mailbox.clone(), drops.clone());
             thread::spawn(move || {
                 let mut displaced = 0;
                 for i in 1..=3 {
                     displaced +=
-                        u64::from(mailbox.put(Counted(i, drops.clone())) == Put::Displaced);
+                        u64::from(mailbox.put(0, Counted(i, drops.clone())) == Put::Displaced);
                 }
-                mailbox.close();
+                mailbox.close(0);
                 displaced
             })
         };
         let (mut last, mut taken) = (0, 0);
-        while let Taken::Value(v) = mailbox.take(FOREVER) {
+        while let Taken::Value((_, v)) = mailbox.take(FOREVER) {
             assert!(v.0 > last, "values never go back and never come twice");
             last = v.0;
             taken += 1;
         }
         let displaced = putter.join().unwrap();
         assert_eq!(last, 3, "the newest value is never lost");
-        assert_eq!(displaced, mailbox.displaced());
+        assert_eq!(displaced, mailbox.displaced(0));
         assert_eq!(taken + displaced, 3, "every value is taken or counted");
         assert_eq!(drops.load(Ordering::SeqCst), 3, "every value is freed once");
     });
@@ -69,18 +69,18 @@ fn latest_gives_values_in_order_never_twice_and_always_the_last() {
 #[test]
 fn latest_loses_nothing_when_the_putter_waits() {
     loom::model(|| {
-        let mailbox = Arc::new(Latest::new());
+        let mailbox = Arc::new(Latest::new(1));
         let putter = {
             let mailbox = mailbox.clone();
             thread::spawn(move || {
                 for i in 1..=3 {
-                    assert_eq!(mailbox.put_when_empty(i, FOREVER), Ok(Put::Stored));
+                    assert_eq!(mailbox.put_when_empty(0, i, FOREVER), Ok(Put::Stored));
                 }
-                mailbox.close();
+                mailbox.close(0);
             })
         };
         for i in 1..=3 {
-            assert_eq!(mailbox.take(FOREVER), Taken::Value(i));
+            assert_eq!(mailbox.take(FOREVER), Taken::Value((0, i)));
         }
         assert_eq!(mailbox.take(FOREVER), Taken::Closed);
         putter.join().unwrap();
@@ -90,13 +90,13 @@ fn latest_loses_nothing_when_the_putter_waits() {
 #[test]
 fn closing_latest_wakes_a_waiting_putter() {
     loom::model(|| {
-        let mailbox = Arc::new(Latest::new());
-        assert_eq!(mailbox.put(1), Put::Stored);
+        let mailbox = Arc::new(Latest::new(1));
+        assert_eq!(mailbox.put(0, 1), Put::Stored);
         let closer = {
             let mailbox = mailbox.clone();
-            thread::spawn(move || mailbox.close())
+            thread::spawn(move || mailbox.close(0))
         };
-        assert_eq!(mailbox.put_when_empty(2, FOREVER), Ok(Put::Closed));
+        assert_eq!(mailbox.put_when_empty(0, 2, FOREVER), Ok(Put::Closed));
         closer.join().unwrap();
     });
 }
@@ -143,19 +143,19 @@ fn two_leases_dropped_at_once_both_come_home() {
 fn a_frame_passes_from_the_source_through_the_mailbox_and_its_buffer_comes_home() {
     bounded(|| {
         let leases = Leases::new(2);
-        let mailbox = Arc::new(Latest::new());
+        let mailbox = Arc::new(Latest::new(1));
         let perception = {
             let mailbox = mailbox.clone();
             thread::spawn(move || {
-                while let Taken::Value(lease) = mailbox.take(FOREVER) {
+                while let Taken::Value((_, lease)) = mailbox.take(FOREVER) {
                     drop(lease);
                 }
             })
         };
         for _ in 0..3 {
-            mailbox.put(leases.take_within(FOREVER).expect("a buffer comes home"));
+            mailbox.put(0, leases.take_within(FOREVER).expect("a buffer comes home"));
         }
-        mailbox.close();
+        mailbox.close(0);
         perception.join().unwrap();
         assert_eq!(leases.at_home(), 2, "no buffer is lost");
     });
@@ -185,5 +185,66 @@ fn a_ring_keeps_order_counts_what_falls_out_and_wakes_its_taker() {
         assert_eq!(last, 3);
         assert_eq!(taken + ring.displaced(), 3);
         assert_eq!(drops.load(Ordering::SeqCst), 3);
+    });
+}
+
+#[test]
+fn two_sources_share_a_taker_and_each_ends_with_its_newest() {
+    bounded(|| {
+        let drops = Arc::new(AtomicUsize::new(0));
+        let mailbox = Arc::new(Latest::new(2));
+        let putters: Vec<_> = (0..2)
+            .map(|source| {
+                let (mailbox, drops) = (mailbox.clone(), drops.clone());
+                thread::spawn(move || {
+                    for i in 1..=2 {
+                        mailbox.put(source, Counted(i, drops.clone()));
+                    }
+                    mailbox.close(source);
+                })
+            })
+            .collect();
+        let (mut last, mut taken) = ([0; 2], 0);
+        while let Taken::Value((source, v)) = mailbox.take(FOREVER) {
+            assert!(v.0 > last[source], "values of a source never go back and never come twice");
+            last[source] = v.0;
+            taken += 1;
+        }
+        for putter in putters {
+            putter.join().unwrap();
+        }
+        assert_eq!(last, [2, 2], "the newest value of neither is lost");
+        assert_eq!(taken + mailbox.displaced(0) + mailbox.displaced(1), 4);
+        assert_eq!(drops.load(Ordering::SeqCst), 4, "every value is freed once");
+    });
+}
+
+#[test]
+fn a_source_that_waits_for_room_is_woken_though_another_source_puts_and_ends() {
+    bounded(|| {
+        let mailbox = Arc::new(Latest::new(2));
+        let waiting = {
+            let mailbox = mailbox.clone();
+            thread::spawn(move || {
+                for i in 1..=2 {
+                    assert_eq!(mailbox.put_when_empty(0, i, FOREVER), Ok(Put::Stored));
+                }
+                mailbox.close(0);
+            })
+        };
+        let other = {
+            let mailbox = mailbox.clone();
+            thread::spawn(move || {
+                mailbox.put(1, 7);
+                mailbox.close(1);
+            })
+        };
+        let mut got = [0; 2];
+        while let Taken::Value((source, _)) = mailbox.take(FOREVER) {
+            got[source] += 1;
+        }
+        assert_eq!(got, [2, 1]);
+        waiting.join().unwrap();
+        other.join().unwrap();
     });
 }
