@@ -286,13 +286,13 @@ impl FaultInjector {
     fn treat(&mut self, mut frame: Frame) -> Result<Option<Frame>, CaptureError> {
         self.count += 1;
         let s = self.settings.clone();
-        if s.unplug_every > 0 && self.count % s.unplug_every == 0 {
+        if s.unplug_every > 0 && self.count.is_multiple_of(s.unplug_every) {
             let until = self.clock.now().offset_secs(s.unplug_s);
             AWAY.lock().unwrap_or_else(PoisonError::into_inner).insert(self.uri.clone(), until);
             let problem = "unplugged on purpose".into();
             return Err(CaptureError::Gone { uri: self.uri.clone(), problem });
         }
-        if s.freeze_every > 0 && self.count % s.freeze_every == 0 {
+        if s.freeze_every > 0 && self.count.is_multiple_of(s.freeze_every) {
             self.frozen_until = Some(self.clock.now().offset_secs(s.freeze_s));
             self.done.freezes += 1;
         }

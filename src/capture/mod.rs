@@ -162,7 +162,8 @@ fn open_with(
             return Ok(Box::new(gst::Gst::open(uri, pipeline, options)?));
         }
         Location::Turned(orientation, inner) => {
-            let orientation = orientation.parse::<Orientation>().map_err(|e| unusable(format!("{e}")))?;
+            let orientation =
+                orientation.parse::<Orientation>().map_err(|e| unusable(format!("{e}")))?;
             let inner = open_with(inner, options, tools)?;
             return Ok(Box::new(turned::Turned::new(uri, inner, orientation)));
         }

@@ -5,9 +5,9 @@
 //! video/x-raw,format=NV12`. Formats: I420, NV12, NV21, YUY2, UYVY, Y42B, Y444, GRAY8, RGB, BGR,
 //! and JPEG pictures. Needs `gst-launch-1.0` with its core elements, no library.
 //!
-//! The pipeline runs as a child process ([`child`]). To it `! identity ! fdsink` is added: the
+//! The pipeline runs as a child process (`child.rs`). To it `! identity ! fdsink` is added: the
 //! pixels come through a pipe of their own, and `identity` says of each buffer on standard output
-//! how long it is and when it belongs ([`words`]). A child that ends or falls silent is a device
+//! how long it is and when it belongs (`words.rs`). A child that ends or falls silent is a device
 //! that went away; `runtime` starts another.
 //!
 //! Times: a buffer's presentation time is by the pipeline's clock, which is the monotonic one but
