@@ -50,6 +50,8 @@ pub struct Gst {
     options: SourceOptions,
     child: Child,
     format: Option<Format>,
+    /// Of raw pictures in that format.
+    raw: Option<ImageLayout>,
     pool: FramePool,
     /// The picture being read.
     filling: Option<Filling>,
@@ -99,6 +101,7 @@ impl Gst {
             options: options.clone(),
             child,
             format: None,
+            raw: None,
             pool: FramePool::new(FramePool::DEFAULT_COUNT, 0),
             filling: None,
             sequence: 0,
@@ -143,6 +146,7 @@ impl Gst {
                 self.info.rate = self.options.rate.or(format.rate);
                 let name = self.info.summary.split(',').next().unwrap_or_default();
                 self.info.summary = format!("{name}, {format}");
+                self.raw = Some(format.layout());
                 self.format = Some(format);
             }
             Said::Buffer { size, presented } => self.child.announce(size, presented),
@@ -192,12 +196,13 @@ impl Gst {
 
     /// The layout of a buffer of `size` bytes.
     fn layout(&self, size: usize, bytes: &[u8]) -> Result<ImageLayout, String> {
-        let format = self.format.as_ref().ok_or("pixels before their format")?;
+        let (Some(format), Some(layout)) = (&self.format, &self.raw) else {
+            return Err("pixels before their format".into());
+        };
         if format.pixels == PixelFormat::Jpeg {
             let header = JpegHeader::parse(bytes).map_err(|e| e.to_string())?;
             return Ok(ImageLayout::compressed(header.width, header.height, format.pixels, size));
         }
-        let layout = format.layout();
         if layout.byte_len() != size {
             return Err(format!(
                 "the pipeline gave {size} bytes for {format}, not {}: add \"! videoconvert\" at \
@@ -205,7 +210,7 @@ impl Gst {
                 layout.byte_len()
             ));
         }
-        Ok(layout)
+        Ok(layout.clone())
     }
 
     /// Reads on in the picture that is being filled; true if it is whole.
