@@ -23,7 +23,7 @@ impl Orientation {
     /// # Errors
     /// If these are no whole quarters.
     pub fn new(degrees: u32, mirror: bool) -> Result<Self, OrientationError> {
-        if degrees % 90 != 0 || degrees >= 360 {
+        if !degrees.is_multiple_of(90) || degrees >= 360 {
             return Err(OrientationError(degrees.to_string()));
         }
         Ok(Self { mirror, quarters: (degrees / 90) as u8 })

@@ -157,10 +157,8 @@ impl Problem for Reprojection<'_> {
 
     fn moved(&self, at: &State, step: &DVector<f64>) -> State {
         let mut next = at.clone();
-        for i in 0..LENS {
-            if self.free[i] {
-                next.lens[i] += step[i];
-            }
+        for (i, value) in next.lens.iter_mut().enumerate().filter(|(i, _)| self.free[*i]) {
+            *value += step[i];
         }
         for (n, pose) in next.poses.iter_mut().enumerate() {
             let part = |i: usize| {
@@ -338,8 +336,8 @@ mod tests {
                 project(&s.lens, &s.poses[0], point, None).unwrap()
             };
             let (plus, minus) = (moved(h), moved(-h));
-            for axis in 0..2 {
-                let difference = (plus[axis] - minus[axis]) / (2.0 * h);
+            for (axis, (p, m)) in plus.iter().zip(minus).enumerate() {
+                let difference = (p - m) / (2.0 * h);
                 let error = (row[(axis, i)] - difference).abs();
                 assert!(error < 1e-4 * (1.0 + difference.abs()), "parameter {i}, axis {axis}");
             }

@@ -114,10 +114,10 @@ mod tests {
         fn linearise(&self, at: &Vec<f64>, jtj: &mut DMatrix<f64>, jtr: &mut DVector<f64>) {
             let (residuals, rows) = self.1(at);
             for (r, row) in residuals.iter().zip(rows) {
-                for i in 0..self.0 {
-                    jtr[i] += row[i] * r;
-                    for j in 0..self.0 {
-                        jtj[(i, j)] += row[i] * row[j];
+                for (i, a) in row.iter().enumerate() {
+                    jtr[i] += a * r;
+                    for (j, b) in row.iter().enumerate() {
+                        jtj[(i, j)] += a * b;
                     }
                 }
             }

@@ -4,6 +4,7 @@
 //!
 //! - [`board`]: the board, and how to print one;
 //! - [`corners`]: the board's inner corners in a grey picture;
+//! - `subpixel`: a corner between pixels;
 //! - `homography`, `start`: closed forms that the solver starts from (Zhang 2000);
 //! - `bundle`, [`lm`]: all parameters at once, least squares of the reprojection error;
 //! - `verdict`: whether the views can tell what was asked of them, and what to do if not;
@@ -25,6 +26,7 @@ pub mod lm;
 pub mod pose;
 pub mod report;
 mod start;
+mod subpixel;
 #[cfg(test)]
 mod tests;
 mod verdict;

@@ -32,7 +32,7 @@ impl Extrinsics {
             return Err("extrinsics: translation must be three finite numbers, metres".into());
         }
         let norm = self.rotation.iter().map(|v| v * v).sum::<f64>().sqrt();
-        if !((norm - 1.0).abs() < 1e-3) {
+        if norm.is_nan() || (norm - 1.0).abs() >= 1e-3 {
             return Err(format!(
                 "extrinsics: rotation must be a unit quaternion w, x, y, z; its length is {norm}"
             ));

@@ -34,6 +34,7 @@ use std::time::Duration;
 
 use crate::fault::{Fault, Severity};
 use crate::frame::Frame;
+use crate::orientation::Orientation;
 use crate::time::MonotonicClock;
 
 /// A camera, a file, or anything else that gives pictures with times.
@@ -202,7 +203,8 @@ fn open_with(
             return Ok(Box::new(gst::Gst::open(uri, pipeline, options)?));
         }
         Location::Turned(orientation, inner) => {
-            let orientation = orientation.parse().map_err(|e| unusable(format!("{e}")))?;
+            let orientation =
+                orientation.parse::<Orientation>().map_err(|e| unusable(format!("{e}")))?;
             let inner = open_with(inner, options, tools)?;
             return Ok(Box::new(turned::Turned::new(uri, inner, orientation)));
         }

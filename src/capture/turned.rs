@@ -111,7 +111,7 @@ const fn samples(
 /// The format that comes out, and what its planes are made of.
 fn plan(image: &ImageView<'_>) -> Option<(PixelFormat, [Option<Samples>; 3])> {
     use PixelFormat::*;
-    let even = image.width % 2 == 0 && image.height % 2 == 0;
+    let even = image.width.is_multiple_of(2) && image.height.is_multiple_of(2);
     let y = |step, offset| Some(samples(0, 1, step, offset, (0, 0)));
     let chroma = |plane, step, offset, sub| Some(samples(plane, 1, step, offset, sub));
     Some(match image.format {

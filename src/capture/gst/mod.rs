@@ -5,9 +5,9 @@
 //! video/x-raw,format=NV12`. Formats: I420, NV12, NV21, YUY2, UYVY, Y42B, Y444, GRAY8, RGB, BGR,
 //! and JPEG pictures. Needs `gst-launch-1.0` with its core elements, no library.
 //!
-//! The pipeline runs as a child process ([`child`]). To it `! identity ! fdsink` is added: the
+//! The pipeline runs as a child process (`child.rs`). To it `! identity ! fdsink` is added: the
 //! pixels come through a pipe of their own, and `identity` says of each buffer on standard output
-//! how long it is and when it belongs ([`words`]). A child that ends or falls silent is a device
+//! how long it is and when it belongs (`words.rs`). A child that ends or falls silent is a device
 //! that went away; `runtime` starts another.
 //!
 //! Times: a buffer's presentation time is by the pipeline's clock, which is the monotonic one but
@@ -50,6 +50,8 @@ pub struct Gst {
     options: SourceOptions,
     child: Child,
     format: Option<Format>,
+    /// Of raw pictures in that format.
+    raw: Option<ImageLayout>,
     pool: FramePool,
     /// The picture being read.
     filling: Option<Filling>,
@@ -99,6 +101,7 @@ impl Gst {
             options: options.clone(),
             child,
             format: None,
+            raw: None,
             pool: FramePool::new(FramePool::DEFAULT_COUNT, 0),
             filling: None,
             sequence: 0,
@@ -143,6 +146,7 @@ impl Gst {
                 self.info.rate = self.options.rate.or(format.rate);
                 let name = self.info.summary.split(',').next().unwrap_or_default();
                 self.info.summary = format!("{name}, {format}");
+                self.raw = Some(format.layout());
                 self.format = Some(format);
             }
             Said::Buffer { size, presented } => self.child.announce(size, presented),
@@ -192,12 +196,13 @@ impl Gst {
 
     /// The layout of a buffer of `size` bytes.
     fn layout(&self, size: usize, bytes: &[u8]) -> Result<ImageLayout, String> {
-        let format = self.format.as_ref().ok_or("pixels before their format")?;
+        let (Some(format), Some(layout)) = (&self.format, &self.raw) else {
+            return Err("pixels before their format".into());
+        };
         if format.pixels == PixelFormat::Jpeg {
             let header = JpegHeader::parse(bytes).map_err(|e| e.to_string())?;
             return Ok(ImageLayout::compressed(header.width, header.height, format.pixels, size));
         }
-        let layout = format.layout();
         if layout.byte_len() != size {
             return Err(format!(
                 "the pipeline gave {size} bytes for {format}, not {}: add \"! videoconvert\" at \
@@ -205,7 +210,7 @@ impl Gst {
                 layout.byte_len()
             ));
         }
-        Ok(layout)
+        Ok(layout.clone())
     }
 
     /// Reads on in the picture that is being filled; true if it is whole.
