@@ -152,7 +152,8 @@ class Mavlink(unittest.TestCase):
             self.assertEqual(pose["predicted"], person["predicted"])
             for got, name in zip(pose["joints"], JOINTS):
                 wanted = [1000 * v for v in person["joints"][name][:3]]
-                self.assertTrue(close(got, wanted, 0.56), f"{name}: {got} {wanted}")
+                # To a millimetre here, and there, too, if the datagram had no room for more.
+                self.assertTrue(close(got, wanted, 1.01), f"{name}: {got} {wanted}")
         self.assertGreater(found, 20)
 
     def test_pymavlink_reads_every_frame_and_finds_the_poses(self):
@@ -378,7 +379,8 @@ class Osc(unittest.TestCase):
             for name in JOINTS:
                 got = content[f"/posewire/person/{place}/{name}"]
                 self.assertEqual(len(got), 4)
-                self.assertTrue(close(got[:3], person["joints"][name][:3], 6e-5), name)
+                # JSON has a tenth of a millimetre, or a millimetre if there was no room for more.
+                self.assertTrue(close(got[:3], person["joints"][name][:3], 6e-4), name)
             checked += 1
         self.assertGreater(checked, 20)
         self.assertGreaterEqual(frames, checked)

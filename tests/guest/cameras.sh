@@ -11,8 +11,9 @@
 #   cargo test --test camera --test usb_serial --no-run          # prints the binaries' paths
 #   tests/guest/cameras.sh /tmp/guest target/debug/deps/camera-<hash> target/debug/posewire target/debug/deps/usb_serial-<hash>
 #
-# For USB_SERIAL_TEST, the machine has two USB serial adapters, A and B, whose lines are joined,
-# udev to name them, and its own monitor at /dev/virtio-ports/monitor to pull their plugs.
+# For USB_SERIAL_TEST, the machine has two USB serial adapters, A and B, whose lines are joined, a
+# place for a third, C, udev to name them, and its own monitor at /dev/virtio-ports/monitor to
+# pull their plugs.
 #
 # Needs an amd64 Debian with: apt-get install --no-install-recommends qemu-system-x86 cpio kmod
 # busybox-static v4l-utils udev. Downloads one kernel package into WORK (once, 100 MB).
@@ -85,7 +86,7 @@ timeout "${LIMIT:-400}" qemu-system-x86_64 -cpu max -smp 1 -m 1536 -icount shift
     -device virtio-serial-pci -device virtserialport,chardev=to-monitor,name=monitor \
     -device qemu-xhci,id=usb \
     -chardev "socket,id=a,path=$root/line,server=on,wait=off" \
-    -chardev "socket,id=b,path=$root/line" \
+    -chardev "socket,id=b,path=$root/line" -chardev null,id=c \
     -device usb-serial,id=adapter-a,chardev=a,serial=A,always-plugged=on,bus=usb.0 \
     -device usb-serial,id=adapter-b,chardev=b,serial=B,always-plugged=on,bus=usb.0 < /dev/null || echo "qemu: exit code $?"
 cat "$WORK/out/log" 2> /dev/null || echo "the guest left no log"
