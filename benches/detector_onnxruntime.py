@@ -5,7 +5,7 @@
     python3 benches/detector_onnxruntime.py [--rounds 8] [DIR:NAME...]      # needs onnxruntime and numpy
 
 Rounds of all networks in both engines alternate, so that a busy machine disturbs all of them; the least and the median of all runs are
-printed, ms. DIR:NAME is a model NAME of a directory of manifests and ONNX files; without any: posewire's own, and PP-TinyPose and
+printed, ms of the thread's time on a processor (other jobs still cost caches and clock: an idle machine gives less). DIR:NAME is a model NAME of a directory of manifests and ONNX files; without any: posewire's own, and PP-TinyPose and
 RTMDet-nano where $POSEWIRE_DATA/models has them. The last line is the cost of one tracked person: the keypoint network in every frame
 and the finder in every 15th (`search_every`), medians.
 """
@@ -60,10 +60,10 @@ def main():
             took[name][0].extend(run_model(a.profile, folder, name, "--time", a.runs + 3)[3:])
             net, feed = sessions[name]
             for k in range(a.runs + 3):
-                begin = time.perf_counter()
+                begin = time.thread_time()
                 net.run(None, feed)
                 if k >= 3:
-                    took[name][1].append(1e3 * (time.perf_counter() - begin))
+                    took[name][1].append(1e3 * (time.thread_time() - begin))
     print(f"ONNX Runtime {ort.__version__}, one thread; {a.rounds} rounds of {a.runs} runs; load {os.getloadavg()[0]:.1f}; ms, least / median")
     print(f"{'':28}{'tract':>18}{'ONNX Runtime':>18}")
     for name, both in took.items():

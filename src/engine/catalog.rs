@@ -37,6 +37,7 @@ macro_rules! embedded {
 static EMBEDDED: &[Embedded] = &[
     embedded!("posewire-finder"),
     embedded!("posewire-keypoints"),
+    embedded!("posewire-keypoints-small"),
     embedded!("pstmo_s_27_live", "pstmo_s_27_live.golden.json"),
     embedded!("pstmo_s_81_live", "pstmo_s_81_live.golden.json"),
 ];
