@@ -1,9 +1,11 @@
 //! What is kept of slots gives the same poses as the whole window computed anew.
 
+use std::path::Path;
+
 use super::tests::{bare, shipped};
 use super::*;
 use crate::engine::tract::Tract;
-use crate::engine::{Engine, TensorMut, TensorRef};
+use crate::engine::{Catalog, Engine, ModelKind, TensorMut, TensorRef};
 use crate::figure::Figure;
 use crate::figure::random::SplitMix64;
 use crate::pose::Keypoint;
@@ -169,9 +171,13 @@ fn wander(
     (worst, anew)
 }
 
-/// With our evaluator, and (fewer steps) with tract on the model's own graphs.
+/// With our evaluator, and (fewer steps) with tract on the per-frame and the per-window graph that
+/// lie beside the embedded ones.
 fn compare(steps: usize) {
-    for model in shipped() {
+    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
+    let catalog = Catalog::with_dir(&models).unwrap();
+    for embedded in shipped() {
+        let model = catalog.pick(ModelKind::Lifter, Some(&embedded.name)).unwrap();
         let furthest = *model.lifter().unwrap().lookaheads.last().unwrap();
         for (ours, steps) in [(true, steps), (false, steps / 20)] {
             for lookahead in [0, furthest] {

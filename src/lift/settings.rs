@@ -9,7 +9,7 @@ use super::root::BodyScale;
 use super::smooth::SmoothSettings;
 
 /// `[lift]`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LifterSettings {
     /// Milliseconds of future that a pose waits for; the model's usual number if absent. It must
@@ -17,14 +17,9 @@ pub struct LifterSettings {
     pub lookahead_ms: Option<f64>,
     /// Publish every pose a second time, with so much future. Not done if absent.
     pub refine_ms: Option<f64>,
-    /// Draw bones towards the lengths that they have had so far.
+    /// Draw bones towards the lengths that they have had so far: of use to lifters that were not
+    /// trained to keep them.
     pub steady_bones: bool,
-}
-
-impl Default for LifterSettings {
-    fn default() -> Self {
-        Self { lookahead_ms: None, refine_ms: None, steady_bones: true }
-    }
 }
 
 /// `[subject]`: what is known of the people in view.

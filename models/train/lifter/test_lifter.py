@@ -166,6 +166,17 @@ def test_exported_graphs_equal_pytorch(config):
     assert np.abs(want[:, 0]).max() == 0
 
 
+def test_graphs_stored_as_halves_are_the_same_network_with_and_without_a_cache():
+    torch.manual_seed(1)
+    net = Pstmo(Config(frames=9, d=64, sem=64, ff=64, lookaheads=(0, 3))).eval()
+    w, k = np.float32(np.random.default_rng(0).normal(size=(4, 9, 17, 3))), np.zeros((4, 6), np.float32)
+    run = lambda g, **feed: ort.InferenceSession(g.SerializeToString(), providers=["CPUExecutionProvider"]).run(None, feed)[0]  # noqa: E731
+    whole, frame, rest = graphs(net, f16=True)
+    slots = run(frame, keypoints=w.reshape(-1, 17, 3), fresh=np.zeros((36, 1), np.float32)).reshape(4, 9, -1)
+    joints = run(whole, window=w, fresh=np.zeros((4, 1), np.float32), context=k)
+    assert np.abs(run(rest, slots=slots, context=k) - joints).max() < 2e-6 * max(1, np.abs(joints).max())
+
+
 def test_masked_pose_model_restores_every_slot():
     c = Config(d=32, sem=32, ff=32, heads=4)
     assert MaskedPoseModel(Pstmo(c))(torch.randn(4, 27, 17, 3), torch.zeros(4, 1), torch.randn(4, 6)).shape == (4, 27, 17, 2)
