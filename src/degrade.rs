@@ -55,8 +55,12 @@ const LEVELS: [Effort; 5] = [
     Effort { search_stride: 3, frame_stride: 4 },
 ];
 
-/// Above this share of the time, perception cannot keep up: displacements begin.
+/// Above this share of the time, perception cannot keep up: displacements begin, and the finder is
+/// cut.
 const OVERLOAD: f64 = 0.95;
+/// Above this one frames are left out. Between the two, the mailbox drops the few that are too
+/// many: every second one would be a worse loss.
+const OVERLOAD_BY_FAR: f64 = 1.25;
 /// Below this expected share of the time, a step up leaves room.
 const ROOM: f64 = 0.75;
 /// Time constant of the running mean of the load.
@@ -181,7 +185,8 @@ impl Governor {
     fn decide(&mut self, now: Timestamp, celsius: Option<f64>) -> bool {
         let limit = self.settings.max_celsius;
         let hot = celsius.filter(|c| *c >= limit);
-        let too_much = hot.is_some() || self.load > OVERLOAD;
+        let most = if self.level == 0 { OVERLOAD } else { OVERLOAD_BY_FAR };
+        let too_much = hot.is_some() || self.load > most;
         if !too_much {
             self.too_much_since = None;
         } else if now.secs_since(*self.too_much_since.get_or_insert(now)) >= DOWN_AFTER_S {
@@ -284,21 +289,23 @@ mod tests {
     #[test]
     fn the_finder_is_cut_before_the_frame_rate_and_the_cause_is_said() {
         let mut m = Machine::new(DegradeSettings::default());
-        m.run(3.5, 40.0);
+        m.run(5.0, 40.0);
         assert_eq!(m.governor.effort(), LEVELS[1]);
         assert!(
             matches!(m.governor.cause(), Some(Cause::Load(l)) if l > 0.95),
             "{m:?}",
             m = m.governor
         );
-        m.run(10.0, 40.0);
-        assert_eq!(m.governor.effort(), LEVELS[2], "every second frame is enough for 40 ms");
+        m.run(20.0, 40.0);
+        assert_eq!(m.governor.effort(), LEVELS[1], "a fifth too much: the mailbox drops that");
+        m.run(10.0, 45.0);
+        assert_eq!(m.governor.effort(), LEVELS[2], "every second frame is enough for 45 ms");
     }
 
     #[test]
     fn it_climbs_back_when_there_is_room_and_not_before() {
         let mut m = Machine::new(DegradeSettings::default());
-        m.run(20.0, 40.0);
+        m.run(20.0, 45.0);
         assert_eq!(m.governor.effort(), LEVELS[2]);
         m.run(8.0, 15.0);
         assert_eq!(m.governor.effort(), LEVELS[2], "not yet");
@@ -310,7 +317,7 @@ mod tests {
     fn a_load_at_the_edge_does_not_make_it_swing() {
         let mut m = Machine::new(DegradeSettings::default());
         // 26 ms fit at full rate, by less than the room that a step up wants.
-        m.run(20.0, 40.0);
+        m.run(20.0, 45.0);
         let changes = m.changes;
         m.run(600.0, 26.0);
         assert_eq!(m.changes, changes, "{:?}", m.governor);

@@ -13,6 +13,7 @@ use crate::capture::demo::DemoSource;
 use crate::config::{
     CameraConfig, Config, EngineConfig, ModelsConfig, PublishConfig, SourceConfig,
 };
+use crate::degrade::DegradeSettings;
 use crate::detect::Detector;
 use crate::detect::truth::TruthDetector;
 use crate::figure::Figure;
@@ -89,6 +90,8 @@ pub(super) fn demo(args: &Demo) -> Result<(), Failure> {
         },
         // Its user knows that, too.
         subject: SubjectSettings { height_m: Some(Figure::default().body.height) },
+        // Its numbers are to be those of the whole.
+        degrade: DegradeSettings { enabled: false, ..DegradeSettings::default() },
         engine: EngineConfig { backend: args.backend.clone() },
         publish: args.publish.iter().map(|uri| PublishConfig { uri: uri.clone() }).collect(),
         ..Config::default()

@@ -125,7 +125,10 @@ impl Beat {
 
 /// The same source, with a beat moved at each of its calls.
 pub(super) fn watched(mut open: OpenSource, beat: Arc<Beat>) -> OpenSource {
+    // Goes with the closure, when the capture thread ends.
+    let living = Living(beat);
     Box::new(move || {
+        let beat = &living.0;
         // Opening may take long without being stuck.
         beat.away.store(true, Ordering::Relaxed);
         beat.turn();

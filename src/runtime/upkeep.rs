@@ -26,13 +26,8 @@ pub struct Upkeep {
 }
 
 /// When the health was last given a status, what was counted then, after how many changes.
+#[derive(Default)]
 pub(super) struct Told(Option<(Instant, Counts, u64)>);
-
-impl Default for Told {
-    fn default() -> Self {
-        Self(None)
-    }
-}
 
 impl Told {
     /// Gives the health a status once a second, and at once when something changed.

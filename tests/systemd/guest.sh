@@ -63,9 +63,10 @@ INIT
 chmod 755 "$box/ir/init"
 (cd "$box/ir" && find . -print0 | cpio -0 -o -H newc --quiet) | gzip -1 > "$box/initramfs.gz"
 
-dpkg -x "$DEB" "$box/unpacked"
 cp "$DEB" "$box/out/posewire.deb"
 cp "$HERE"/*.py "$box/out/"
+# Small networks that see one person: emulated, real ones take seconds a frame.
+cp -r "$HERE/../data/models" "$box/out/models"
 cp "$DRIVER" "$box/out/driver.sh"
 cat > "$box/root/etc/systemd/system/driver.service" <<'UNIT'
 [Unit]
