@@ -12,7 +12,6 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::calibration::file::CameraFile;
 use crate::camera::{Intrinsics, IntrinsicsError};
 use crate::capture::v4l2::controls::ControlValue;
 use crate::degrade::DegradeSettings;
@@ -20,7 +19,7 @@ use crate::detect::topdown::TopDownSettings;
 use crate::geodetic::Geodetic;
 use crate::lift::smooth::SmoothSettings;
 use crate::lift::{LiftSettings, LifterSettings, Mount, SubjectSettings};
-use crate::orientation::{Orientation, OrientationError};
+use crate::orientation::OrientationError;
 use crate::record::{RecordError, RecordSettings};
 use crate::track::TrackSettings;
 use crate::view::ViewSettings;
@@ -362,6 +361,7 @@ fn within(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::calibration::file::CameraFile;
     use crate::pipeline::Geometry;
 
     #[test]

@@ -268,7 +268,7 @@ mod tests {
     #[test]
     fn a_turned_source_says_so_and_keeps_numbers_and_stamps() {
         let plain =
-            super::super::SourceOptions { camera: 2, rate: None, realtime: false, repeat: false };
+            super::super::SourceOptions { camera: 2, ..super::super::SourceOptions::default() };
         let mut straight = super::super::open("demo:1", &plain).unwrap();
         let mut turned = super::super::open("turned:90,mirror:demo:1", &plain).unwrap();
         let (w, h) = straight.describe().size.unwrap();
@@ -293,7 +293,7 @@ mod tests {
         std::fs::write(folder.path().join("b.jpg"), &data[..data.len() - 40]).unwrap();
         let uri = format!("turned:180:{}", folder.path().display());
         let plain =
-            super::super::SourceOptions { camera: 0, rate: None, realtime: false, repeat: false };
+            super::super::SourceOptions { camera: 0, ..super::super::SourceOptions::default() };
         let mut source = super::super::open(&uri, &plain).unwrap();
         let limit = Duration::from_secs(5);
         let Ok(Next::Frame(frame)) = source.next(limit) else { panic!("no frame") };

@@ -1,8 +1,14 @@
 use super::*;
+use crate::capture::v4l2::controls::Controls;
 use crate::frame::ColorSpace;
 
-const PLAIN: SourceOptions =
-    SourceOptions { camera: 3, rate: None, realtime: false, repeat: false };
+const PLAIN: SourceOptions = SourceOptions {
+    camera: 3,
+    rate: None,
+    realtime: false,
+    repeat: false,
+    controls: Controls::NONE,
+};
 
 /// True if there is no GStreamer here; says so.
 fn skipped() -> bool {

@@ -4,14 +4,20 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::calibration::Grey;
+use crate::capture::v4l2::controls::Controls;
 use crate::capture::{self, FrameSource, Next, SourceOptions};
 use crate::decode::JpegDecoder;
 use crate::fault::{Fault, Severity};
 use crate::frame::{Frame, ImageView, PixelFormat};
 
 /// Options for looking at something as it is.
-pub(super) const PLAIN: SourceOptions =
-    SourceOptions { camera: 0, rate: None, realtime: false, repeat: false };
+pub(super) const PLAIN: SourceOptions = SourceOptions {
+    camera: 0,
+    rate: None,
+    realtime: false,
+    repeat: false,
+    controls: Controls::NONE,
+};
 
 /// How long a camera may give nothing.
 const PATIENCE: Duration = Duration::from_secs(30);
