@@ -61,9 +61,6 @@ const SEEN: f32 = 0.2;
 const BODY_MARGIN: f32 = 1.15;
 /// A finder's box that overlaps a followed person's by this much is that person.
 const SAME_BOX_IOU: f32 = 0.4;
-/// So is one of which this share lies in a person's, or a person's in it: the keypoints of half a
-/// person against a finder's box of all of it.
-const NESTED: f32 = 0.9;
 /// A person whose score falls below this share of its running mean is fading.
 const FADING: f32 = 0.75;
 /// Boxes that the finder may propose at once; those of followed persons are among them.
@@ -239,20 +236,13 @@ impl TopDown {
     ) -> Result<(), DetectError> {
         self.searches += 1;
         self.finder.find(image)?;
-        // Boxes of one picture were told apart by the finder's own suppression already, and people
-        // who hide each other have boxes that overlap a lot: of those found together, only one
-        // that lies in another is the same person.
-        let followed = seen.len();
         for n in 0..self.finder.boxes.len() {
             let area = self.finder.boxes[n].area;
             if area.width.max(area.height) < self.settings.min_person_pixels {
                 continue;
             }
-            let known = seen.iter_mut().enumerate().find(|(k, s)| {
-                covered(&s.area, &area) > NESTED
-                    || (*k < followed && s.area.iou(&area) >= SAME_BOX_IOU)
-            });
-            if let Some((_, known)) = known {
+            let known = seen.iter_mut().find(|s| overlap(&s.area, &area) >= SAME_BOX_IOU);
+            if let Some(known) = known {
                 // The finder sees the whole person; keypoints alone, if some were lost, would
                 // keep the crop from ever growing back.
                 known.area = area;
@@ -442,11 +432,14 @@ fn area_of(keypoints: &Keypoints2d, image: &ImageView<'_>) -> Option<BoundingBox
     (area.area() > 0.0).then_some(area)
 }
 
-/// How much of the smaller box lies in the other, 0..1.
-fn covered(a: &BoundingBox, b: &BoundingBox) -> f32 {
+/// Intersection over union, or over the smaller box's area where that one lies almost wholly in
+/// the other: the keypoints of half a person against a finder's box of all of it.
+fn overlap(a: &BoundingBox, b: &BoundingBox) -> f32 {
     let iou = a.iou(b);
-    let shared = iou * (a.area() + b.area()) / (1.0 + iou);
-    shared / a.area().min(b.area()).max(1.0)
+    let both = a.area() + b.area();
+    let shared = iou * both / (1.0 + iou);
+    let covered = shared / a.area().min(b.area()).max(1.0);
+    if covered > 0.9 { iou.max(SAME_BOX_IOU) } else { iou }
 }
 
 /// Mean motion of the points seen in both, pixels per second.
