@@ -240,17 +240,12 @@ impl TopDown {
     ) -> Result<(), DetectError> {
         self.searches += 1;
         self.finder.find(image)?;
-        // Boxes of one picture are told apart by the finder's own suppression, and whoever is
-        // found twice nevertheless by the likeness of keypoints: people who hide each other have
-        // boxes that overlap a lot.
-        let followed = seen.len();
         for n in 0..self.finder.boxes.len() {
             let area = self.finder.boxes[n].area;
             if area.width.max(area.height) < self.settings.min_person_pixels {
                 continue;
             }
-            let known =
-                seen[..followed].iter_mut().find(|s| overlap(&s.area, &area) >= SAME_BOX_IOU);
+            let known = seen.iter_mut().find(|s| overlap(&s.area, &area) >= SAME_BOX_IOU);
             if let Some(known) = known {
                 // The finder sees the whole person; keypoints alone, if some were lost, would
                 // keep the crop from ever growing back.
