@@ -331,7 +331,7 @@ mod tests {
             ("v4l2:/dev/video-none", Level::Warning),
         ] {
             let mut report = Report::default();
-            source(Some(&plan(uri)), true, &mut report);
+            sources(Some(&plan(uri)), true, &mut report);
             assert_eq!(report.worst(), level, "{uri}");
         }
     }
