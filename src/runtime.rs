@@ -241,6 +241,9 @@ pub fn run(
         let body = move |s: &Shared| capture::capture(s, camera, source.open, source.recovery);
         started = started.and(spawn(format!("{CAPTURE}{camera}"), Box::new(body)));
     }
+    if pipelines.is_empty() {
+        shared.frames.close_all();
+    }
     let body = move |s: &Shared| perceive(s, pipelines, intake);
     started = started.and(spawn(PERCEPTION.into(), Box::new(body)));
     if let Err(error) = started {

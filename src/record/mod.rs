@@ -92,7 +92,7 @@ pub struct Recorder {
     packet: u32,
     statuses: u32,
     /// Of the newest picture: the calibration is written for it.
-    image_size: Option<(u8, (u32, u32))>,
+    image_sizes: Vec<(u8, (u32, u32))>,
     entries: Vec<Entry>,
     counts: Recorded,
     /// Names of the faults that were there at the last status.
