@@ -25,7 +25,7 @@ const fn bayer(letters: &[u8; 4], order: BayerOrder, bits: u8) -> Known {
 
 /// The codes that are read, those first that are cheapest to sample. Those with an M keep each
 /// plane in memory of its own. Colour goes before grey.
-pub(super) const KNOWN: [Known; 29] = [
+pub(super) const KNOWN: [Known; 31] = [
     known(b"YUYV", PixelFormat::Yuyv),
     known(b"UYVY", PixelFormat::Uyvy),
     known(b"NV12", PixelFormat::Nv12),
@@ -54,6 +54,8 @@ pub(super) const KNOWN: [Known; 29] = [
     bayer(b"GB12", BayerOrder::Gbrg, 12),
     bayer(b"BG12", BayerOrder::Bggr, 12),
     bayer(b"RG16", BayerOrder::Rggb, 16),
+    bayer(b"GR16", BayerOrder::Grbg, 16),
+    bayer(b"GB16", BayerOrder::Gbrg, 16),
     bayer(b"BYR2", BayerOrder::Bggr, 16),
 ];
 
