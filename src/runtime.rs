@@ -290,14 +290,10 @@ pub fn run(
         let body = move |s: &Shared| capture::capture(s, camera, open, source.recovery);
         started = started.and(spawn(name, Box::new(body)));
     }
-<<<<<<< HEAD
-    let body = move |s: &Shared| perceive(s, pipelines, intake, eye, degrade);
-=======
     if pipelines.is_empty() {
         shared.frames.close_all();
     }
-    let body = move |s: &Shared| perceive(s, pipelines, intake);
->>>>>>> v4l2
+    let body = move |s: &Shared| perceive(s, pipelines, intake, eye, degrade);
     started = started.and(spawn(PERCEPTION.into(), Box::new(body)));
     if let Err(error) = started {
         // Those that do run must not wait for one that does not.

@@ -302,6 +302,7 @@ mod tests {
         // The first quarter, red, is now the last.
         let red = pixel(&image, 48, 36);
         assert!(red[0] > 180 && red[1] < 70, "{red:?}");
+        drop(image);
         drop(frame);
         assert!(matches!(source.next(limit), Err(CaptureError::BadFrame { .. })));
         assert!(matches!(source.next(limit), Ok(Next::End)));
