@@ -38,10 +38,14 @@ fn main() {
         None => Catalog::embedded().unwrap(),
     };
     let names: Vec<String> = arguments.collect();
+    let mut done = Vec::new();
     for model in catalog.models().filter(|m| m.kind() == ModelKind::Lifter) {
-        if !names.is_empty() && !names.contains(&model.name) {
+        // What the directory holds hides what is embedded under the same name.
+        let wanted = names.is_empty() || names.contains(&model.name);
+        if !wanted || done.contains(&&model.name) {
             continue;
         }
+        done.push(&model.name);
         let spec = model.lifter().unwrap().clone();
         let mut network = Tract.load_lifter(model, Precision::F32, 1).unwrap();
         let len = network.slot_len();
