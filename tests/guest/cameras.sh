@@ -63,6 +63,11 @@ if [ -n "$SERIAL" ]; then
 fi
 cp "$HERE"/../data/models/test-{finder,keypoints}.{toml,onnx} "$HERE/cameras.toml" "$root/models/"
 
+# From the guest's port to its monitor, whose echoes nobody reads.
+mkfifo "$root/monitor.in" "$root/to-monitor.in"
+ln -s monitor.in "$root/to-monitor.out"
+ln -s /dev/null "$root/monitor.out"
+
 mkdir -p "$WORK/out"
 rm -f "$WORK"/out/*
 append="console=ttyS0 panic=-1 quiet"
@@ -81,8 +86,8 @@ timeout "${LIMIT:-400}" qemu-system-x86_64 -cpu max -smp 1 -m 1536 -icount shift
     -nic user,model=virtio-net-pci \
     -fsdev "local,id=out,path=$WORK/out,security_model=none" \
     -device virtio-9p-pci,fsdev=out,mount_tag=out \
-    -chardev "socket,id=monitor,path=$root/monitor,server=on,wait=off" -mon chardev=monitor \
-    -chardev "socket,id=to-monitor,path=$root/monitor" \
+    -chardev "pipe,id=monitor,path=$root/monitor" -mon chardev=monitor \
+    -chardev "pipe,id=to-monitor,path=$root/to-monitor" \
     -device virtio-serial-pci -device virtserialport,chardev=to-monitor,name=monitor \
     -device qemu-xhci,id=usb \
     -chardev "socket,id=a,path=$root/line,server=on,wait=off" \
