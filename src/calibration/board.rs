@@ -111,14 +111,14 @@ impl Board {
         let (ox, oy) = (2.0 * mm, 2.0 * mm);
         if self.has_origin() {
             // Beside the squares: nothing may be drawn where corners are looked for.
-            let _ = write!(
+            let _ = writeln!(
                 out,
                 "<g stroke=\"#c33\" stroke-width=\"0.4\" fill=\"#c33\" font-size=\"4\" \
                  font-family=\"sans-serif\">\
                  <path d=\"M{ox} {a}h{mm}m-2 -1l2 1l-2 1\" fill=\"none\"/>\
                  <path d=\"M{b} {oy}v-{mm}m-1 2l1 -2l1 2\" fill=\"none\"/>\
                  <text x=\"{c}\" y=\"{d}\" stroke=\"none\">x</text>\
-                 <text x=\"{e}\" y=\"{f}\" stroke=\"none\">y</text></g>\n",
+                 <text x=\"{e}\" y=\"{f}\" stroke=\"none\">y</text></g>",
                 a = mm * 0.35,
                 b = mm * 0.35,
                 c = ox + mm + 1.0,
@@ -129,12 +129,12 @@ impl Board {
         }
         let line = h + 2.0 * mm + 4.0;
         let length = if w >= 100.0 { 100.0 } else { 10.0 };
-        let _ = write!(
+        let _ = writeln!(
             out,
             "<path d=\"M{mm} {top}v4m0 -2h{length}m0 -2v4\" stroke=\"black\" stroke-width=\"0.3\" \
              fill=\"none\"/>\n<text x=\"{mm}\" y=\"{text}\" font-size=\"3.5\" \
              font-family=\"sans-serif\">this line: {length} mm; squares: {mm} mm; inner corners: \
-             {columns}x{rows}; print at 100 %, glue to something flat</text>\n</svg>\n",
+             {columns}x{rows}; print at 100 %, glue to something flat</text>\n</svg>",
             top = line - 2.0,
             text = line + 7.0,
             columns = self.columns,

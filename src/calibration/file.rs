@@ -76,8 +76,13 @@ impl CameraFile {
     /// Names the file and what is wrong with it.
     pub fn read(path: &Path) -> Result<Self, FileError> {
         let io = |source| FileError::Io { path: path.to_owned(), source };
-        let length = fs::metadata(path).map_err(io)?.len();
+        let about = fs::metadata(path).map_err(io)?;
         let form = |problem: String| FileError::Form { path: path.to_owned(), problem };
+        // Reading a pipe or a terminal would wait for ever.
+        if !about.is_file() {
+            return Err(form("it is no file".into()));
+        }
+        let length = about.len();
         if length > MAX_BYTES {
             return Err(form(format!("{length} bytes are too many for a calibration")));
         }

@@ -297,13 +297,13 @@ mod tests {
         let mut source = super::super::open(&uri, &plain).unwrap();
         let limit = Duration::from_secs(5);
         let Ok(Next::Frame(frame)) = source.next(limit) else { panic!("no frame") };
-        let image = frame.image();
-        assert_eq!((image.format, image.width, image.height), (PixelFormat::Rgb8, 64, 48));
-        // The first quarter, red, is now the last.
-        let red = pixel(&image, 48, 36);
-        assert!(red[0] > 180 && red[1] < 70, "{red:?}");
-        drop(image);
-        drop(frame);
+        {
+            let image = frame.image();
+            assert_eq!((image.format, image.width, image.height), (PixelFormat::Rgb8, 64, 48));
+            // The first quarter, red, is now the last.
+            let red = pixel(&image, 48, 36);
+            assert!(red[0] > 180 && red[1] < 70, "{red:?}");
+        }
         assert!(matches!(source.next(limit), Err(CaptureError::BadFrame { .. })));
         assert!(matches!(source.next(limit), Ok(Next::End)));
     }

@@ -139,14 +139,19 @@ impl Child {
         Ok(filled)
     }
 
-    /// Waits for something to happen, for at most `limit`.
-    pub(super) fn wait(&mut self, limit: Duration) -> Result<Event, String> {
+    /// Waits for something to happen, for at most `limit`; `reading`: also for more of the picture
+    /// that is being read.
+    pub(super) fn wait(&mut self, limit: Duration, reading: bool) -> Result<Event, String> {
         let until = Instant::now() + limit;
         loop {
             if let Some(said) = self.heard.pop_front() {
                 return Ok(Event::Said(said));
             }
-            if self.pixels_ended && self.words.is_none() {
+            // Pixels are of interest only if it is known whose they are: otherwise this would
+            // return again and again while the words about them are on their way.
+            let expected = reading || !self.announced.is_empty();
+            let wanted = expected && !self.pixels_ended;
+            if self.words.is_none() && !wanted {
                 return Ok(Event::Ended);
             }
             let left = until.saturating_duration_since(Instant::now());
@@ -154,9 +159,6 @@ impl Child {
                 tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
                 tv_nsec: left.subsec_nanos().into(),
             };
-            // Pixels are of interest only if it is known whose they are: otherwise this would
-            // return again and again while the words about them are on their way.
-            let wanted = !self.pixels_ended && !self.announced.is_empty();
             let mut fds = ArrayVec::<PollFd<'_>, 3>::new();
             if let Some(words) = &self.words {
                 fds.push(PollFd::from_borrowed_fd(words.as_fd(), PollFlags::IN));
@@ -166,11 +168,6 @@ impl Child {
             }
             if wanted {
                 fds.push(PollFd::from_borrowed_fd(self.pixels.as_fd(), PollFlags::IN));
-            }
-            if fds.is_empty() {
-                // Nothing will be announced any more.
-                self.pixels_ended = true;
-                return Ok(Event::Ended);
             }
             match poll(&mut fds, Some(&timeout)) {
                 Ok(0) => return Ok(Event::Nothing),
@@ -195,9 +192,6 @@ impl Child {
             match words.read(&mut chunk) {
                 Ok(0) => {
                     self.words = None;
-                    if self.announced.is_empty() {
-                        self.pixels_ended = true;
-                    }
                     return;
                 }
                 Ok(n) => {

@@ -117,7 +117,7 @@ impl Gst {
                 let problem = format!("the pipeline gave nothing for {} s", OPEN_LIMIT.as_secs());
                 return Err(this.gone(problem));
             }
-            match this.child.wait(left) {
+            match this.child.wait(left, false) {
                 Ok(Event::Said(said)) => this.hear(said)?,
                 Ok(Event::Ended) => return Err(this.why_it_ended()),
                 // Pixels are left in their pipe until their format is known.
@@ -288,7 +288,7 @@ impl FrameSource for Gst {
                 return Err(self.gone(problem));
             }
             let left = until.saturating_duration_since(Instant::now());
-            match self.child.wait(left) {
+            match self.child.wait(left, self.filling.is_some()) {
                 Ok(Event::Said(said)) => self.hear(said)?,
                 Ok(Event::Pixels) => {}
                 Ok(Event::Nothing) => return Ok(Next::Idle),
