@@ -183,7 +183,7 @@ impl Camera {
             home,
             with_driver,
             numbers: Numbers::default(),
-            stamps: Stamps { half_exposure, ..Stamps::default() },
+            stamps: Stamps::new(half_exposure),
             quirk: None,
             pacer: Pacer::new(rate),
             damaged: None,

@@ -48,13 +48,18 @@ impl Quirk {
 #[derive(Default)]
 pub(super) struct Stamps {
     /// From the start of the exposure to its middle, where that is known.
-    pub half_exposure: Duration,
+    half_exposure: Duration,
     last: Option<Timestamp>,
     /// Pictures whose stamps were replaced.
-    pub replaced: u64,
+    replaced: u64,
 }
 
 impl Stamps {
+    /// Of a camera whose exposure takes twice `half_exposure`; zero where that is not known.
+    pub fn new(half_exposure: Duration) -> Self {
+        Self { half_exposure, ..Self::default() }
+    }
+
     /// The moment of a picture that was taken from the driver at `now`, on the monotonic clock,
     /// with what was wrong. `nanos` and `flags` are the buffer's; `realtime` is what to add to a
     /// monotonic time to have Unix time.
