@@ -351,3 +351,66 @@ fn an_interrupt_drains_and_ends_well() {
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     assert!(said(&output).contains("frames in"), "the summary is printed: {}", said(&output));
 }
+
+/// The numbers of the cameras whose poses a JSON-lines file has.
+fn cameras_in(path: &Path) -> Vec<u64> {
+    let text = fs::read_to_string(path).unwrap();
+    let lines = text.lines().map(|l| serde_json::from_str::<serde_json::Value>(l).unwrap());
+    lines.filter(|l| l["type"] == "pose").map(|l| l["camera"].as_u64().unwrap()).collect()
+}
+
+#[test]
+fn several_cameras_have_their_own_targets_and_those_of_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    fs::write(at("a.y4m"), y4m(30)).unwrap();
+    fs::write(at("b.y4m"), y4m(20)).unwrap();
+    let config = format!(
+        "[[cameras]]\nname = 'door'\nsource = {{ uri = '{}' }}\n\
+         publish = [{{ uri = 'jsonl:{}' }}]\n\
+         [[cameras]]\nsource = {{ uri = '{}' }}\ncamera = {{ fov_degrees = 90 }}\n\
+         [models]\ndir = '{}'\n[[publish]]\nuri = 'jsonl:{}'\n",
+        at("a.y4m"),
+        at("door"),
+        at("b.y4m"),
+        test_models(),
+        at("all"),
+    );
+    fs::write(at("config.toml"), config).unwrap();
+    let output = posewire(&["run", "--config", &at("config.toml")]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert!(said(&output).contains("door: "), "{}", said(&output));
+    assert_eq!(cameras_in(&dir.path().join("door")), [0; 30]);
+    let all = cameras_in(&dir.path().join("all"));
+    assert_eq!(all.iter().filter(|camera| **camera == 0).count(), 30);
+    assert_eq!(all.iter().filter(|camera| **camera == 1).count(), 20);
+
+    // The same by options only.
+    let target = format!("jsonl:{}", at("options"));
+    let output = posewire(&[
+        "run",
+        "--source",
+        &at("a.y4m"),
+        "--source",
+        &at("b.y4m"),
+        "--models",
+        &test_models(),
+        "--publish",
+        &target,
+    ]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert_eq!(cameras_in(&dir.path().join("options")).len(), 50);
+}
+
+#[test]
+fn devices_lists_what_there_is_also_where_there_is_nothing() {
+    let output = posewire(&["devices", "--format", "json", "--all"]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let devices: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    for device in devices.as_array().expect("an array") {
+        assert!(!device["uris"].as_array().unwrap().is_empty(), "{device}");
+    }
+    let text = posewire(&["devices"]);
+    assert_eq!(text.status.code(), Some(0));
+    assert!(!text.stdout.is_empty());
+}
