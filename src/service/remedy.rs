@@ -18,7 +18,7 @@ pub fn remedy(name: &str) -> Option<&'static str> {
         "target-forbidden" => "a firewall rule or the unit's IPAddressAllow= forbids the address",
         "target-gone" => "plug the device in; it is opened again by itself",
         "target-stalled" => "look at the disk, line or network that it waits for",
-        "storage-full" => "free some space; recording goes on by itself",
+        "storage-full" | "record-disk-full" => "free some space; recording goes on by itself",
         "perception-restarted" => "please report it, with the log of that moment",
         _ => return None,
     })

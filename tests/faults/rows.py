@@ -75,7 +75,7 @@ def time_backwards():
         expect(code == 0, f"recording ended with {code}")
         with Sensor("--source", str(recorded), "--repeat", "--realtime") as s:
             rounds = s.until(lambda st: st["frames_out"] > 60)
-            return expect(rounds["state"] == "running", f"{rounds['frames_out']} poses over two rounds")
+            return expect(rounds["frames_bad"] == 0, f"{rounds['frames_out']} poses over two rounds, {rounds['frames_bad']} bad")
     finally:
         shutil.rmtree(folder)
 
@@ -285,18 +285,18 @@ class Disk:
         os.rmdir(self.folder)
 
 
-@row("disk full while recording", "storage-full, poses go on, heals when there is room")
+@row("disk full while recording", "record-disk-full, poses go on, heals when there is room")
 def disk_full():
     with Disk("size=8m") as disk:
         (disk / "ballast").write_bytes(bytes(6 << 20))
         r = receiver()
         with Sensor(*DEMO, "--record", str(disk / "run.mcap"),
                     "--publish", f"udp://127.0.0.1:{r.getsockname()[1]}") as s:
-            s.fault("storage-full")
+            s.fault("record-disk-full")
             s.flows()
             r.recv(65536)
             (disk / "ballast").unlink()
-            s.healed("storage-full")
+            s.healed("record-disk-full")
             return "said, poses went on, recording again"
 
 
@@ -405,8 +405,9 @@ def good_reload():
         st = s.until(lambda st: st["reload"])
         after = s.flows(20)
         lost = after["frames_in"] - after["frames_out"] - after["frames_displaced"] - after["frames_left_out"]
-        return expect("taken over" in st["reload"] and abs(lost) <= 1 and after["frames_bad"] == 0,
-                      f"{st['reload']}; {lost} frames unaccounted for")
+        # One may wait in the mailbox, one be in the pipeline's hands.
+        return expect("taken over" in st["reload"] and 0 <= lost <= 2 and after["frames_bad"] == 0,
+                      f"{st['reload']}; {lost} frames on their way, {after['frames_bad']} bad")
 
 
 @row("a crowd at the status socket", "poses go on, nobody is kept")

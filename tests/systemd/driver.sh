@@ -17,6 +17,7 @@ wait_for() {
     shift
     until "$@" > /dev/null 2>&1; do [ $SECONDS -lt $end ] || return 1; sleep 0.2; done
 }
+logged() { journalctl -u "posewire@$1" -o cat --no-pager | grep -q -- "$2"; }
 restarts_are() { [ "$(prop "$1" NRestarts)" -ge "$2" ] && [ "$(systemctl is-active "posewire@$1")" = active ]; }
 ip link set lo up
 export DEBIAN_FRONTEND=noninteractive
@@ -26,7 +27,7 @@ dpkg -i /out/posewire.deb > /tmp/install 2>&1
 row "the package installs" $? "$(tail -n 1 /tmp/install)"
 row "its user has the groups it needs" "$(has 'video' "$(id -Gn posewire)$(has dialout "$(id -Gn posewire)")")" "$(id -Gn posewire)"
 row "posewire runs" "$(posewire --version > /tmp/version; echo $?)" "$(cat /tmp/version)"
-row "manual page and completions are there" "$(ls /usr/share/man/man1/posewire.1.gz /usr/share/bash-completion/completions/posewire > /dev/null; echo $?)" "$(ls /usr/share/man/man1 | tr '\n' ' ')"
+row "manual page and completions are there" "$(ls /usr/share/man/man1/posewire.1.gz /usr/share/bash-completion/completions/posewire > /dev/null; echo $?)" "$(cd /usr/share/man/man1; echo posewire*.gz)"
 seen=$(systemd-analyze verify --man=no /usr/lib/systemd/system/posewire@.service 2>&1)
 row "systemd-analyze verify has nothing to say" "$(is "$seen" "")" "${seen:-nothing}"
 score() { systemd-analyze security --no-pager "$1" 2>&1 | sed -n 's/.*exposure level for [^:]*: \([0-9.]*\).*/\1/p'; }
@@ -39,7 +40,7 @@ seen=$(score posewire@default.service)
 row "exposure of the GPU unit is at most 3.0" "$(awk -v s="$seen" 'BEGIN { exit !(s != "" && s <= 3.0) }'; echo $?)" "$seen"
 rm /etc/systemd/system/posewire@.service.d/gpu.conf
 # Thirty seconds of patience are right for a machine and long for a test.
-printf '[Service]\nWatchdogSec=4\nRestartSec=500ms\n[Unit]\nStartLimitBurst=20\n' > /etc/systemd/system/posewire@.service.d/test.conf
+printf '[Service]\nWatchdogSec=4\nTimeoutAbortSec=3\nRestartSec=500ms\n[Unit]\nStartLimitBurst=20\n' > /etc/systemd/system/posewire@.service.d/test.conf
 systemctl daemon-reload
 
 # --- a camera that is there: the drawn one ---
@@ -81,9 +82,8 @@ echo $?)" "$(python3 -c 'import json; l=[json.loads(x) for x in open("/tmp/journ
 
 # --- a changed configuration ---
 printf '[smooth]\nbeta = 9.0\n' >> /etc/posewire/demo.toml
-out_before=$(posewire status demo --json | python3 -c 'import json,sys; print(json.load(sys.stdin)["frames_displaced"])')
 systemctl reload posewire@demo
-wait_for 10 grep -q 'taken over' <(journalctl -u posewire@demo -o cat --no-pager) || sleep 3
+wait_for 10 logged demo 'taken over'
 seen=$(posewire status demo | grep reload)
 row "a reload takes over what it can" "$(has 'smooth.* taken over' "$seen")" "$seen"
 row "without a new process" "$(is "$(prop demo MainPID)" "$P")" "process $P goes on"
@@ -111,6 +111,12 @@ wait_for 30 restarts_are demo 3
 row "a hanging perception thread: the watchdog starts it anew" $? "$(head -n 1 /tmp/stopped); $(prop demo NRestarts) restarts after $(awk -v a="$begin" -v b="$(up)" 'BEGIN { printf "%.0f s", b - a }')"
 seen=$(journalctl -u posewire@demo -o cat --no-pager | grep -E 'perception hangs' | head -n 1)
 row "and the log names the stage" "$(has 'perception hangs' "$seen")" "$seen"
+before=$(prop demo NRestarts)
+systemctl set-property --runtime posewire@demo MemoryHigh=infinity MemoryMax=20M
+wait_for 40 logged demo 'oom-kill'
+systemctl set-property --runtime posewire@demo MemoryMax=1536M
+wait_for 20 restarts_are demo $((before + 1))
+row "memory taken away: killed by the kernel, started anew when there is room" $? "$(prop demo NRestarts) restarts; $(journalctl -u posewire@demo -o cat --no-pager | grep -m1 -E 'oom-kill|OOM')"
 systemctl stop posewire@demo
 row "stopping is clean" "$(is "$(prop demo Result)" success)" "result $(prop demo Result)"
 row "its socket goes with it" "$([ ! -e /run/posewire/demo/status.sock ]; echo $?)" "/run/posewire/demo: $(ls /run/posewire/demo 2>&1 | tr '\n' ' ')"

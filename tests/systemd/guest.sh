@@ -63,7 +63,10 @@ INIT
 chmod 755 "$box/ir/init"
 (cd "$box/ir" && find . -print0 | cpio -0 -o -H newc --quiet) | gzip -1 > "$box/initramfs.gz"
 
-cp "$DEB" "$box/out/posewire.deb"
+# Installed before it boots: unpacking takes minutes there.
+cp "$DEB" "$box/root/posewire.deb"
+chroot "$box/root" dpkg -i /posewire.deb > "$box/installed" 2>&1 || { cat "$box/installed"; exit 1; }
+rm "$box/root/posewire.deb"
 cp "$HERE"/*.py "$box/out/"
 # Small networks that see one person: emulated, real ones take seconds a frame.
 cp -r "$HERE/../data/models" "$box/out/models"

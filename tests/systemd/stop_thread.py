@@ -21,4 +21,14 @@ for request in (PTRACE_SEIZE, PTRACE_INTERRUPT):
     if libc.ptrace(request, tid, None, None) != 0:
         sys.exit(f"ptrace: {os.strerror(ctypes.get_errno())}")
 print(f"thread {name} ({tid}) stopped", flush=True)
-time.sleep(seconds)
+# Until it is killed: a dead thread that its tracer has not waited for keeps its process from ending.
+WALL = 0x40000000
+end = time.monotonic() + seconds
+while time.monotonic() < end:
+    try:
+        who, status = os.waitpid(tid, WALL | os.WNOHANG)
+    except ChildProcessError:
+        break
+    if who and (os.WIFEXITED(status) or os.WIFSIGNALED(status)):
+        break
+    time.sleep(0.05)
