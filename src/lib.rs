@@ -14,8 +14,8 @@
 //! | who runs | [`runtime`] (every thread and queue), [`service`] (signals), [`config`] |
 //! | what happens to a frame | [`pipeline`]: no threads, no I/O; [`eval`]: how good the poses are |
 //! | stages | [`capture`], [`detect`], [`track`], [`lift`], [`publish`], [`record`], [`export`], [`view`] (the live page) |
-//! | files | [`recording`]: MCAP |
-//! | machinery | [`engine`] (networks), [`wire`] (packets to bytes), [`decode`] and [`encode`] (JPEG), [`calibration`] (lenses), [`download`] (HTTP), [`figure`] (the demo's human), [`frame`] (pixels) |
+//! | files | [`recording`]: MCAP; [`encode`]: JPEG |
+//! | machinery | [`engine`] (networks), [`wire`] (packets to bytes), [`decode`] (JPEG), [`calibration`] (lenses), [`download`] (HTTP), [`figure`] (the demo's human), [`frame`] (pixels) |
 //! | ground | [`pose`], [`camera`], [`degrade`], [`fault`], [`geodetic`], [`metrics`], [`rotations`], [`skeleton`], [`time`], [`handoff`], [`orientation`], [`stats`], [`thermal`] |
 //!
 //! Dependencies point strictly downward and the rooms of one row never import each other;
@@ -45,12 +45,12 @@ pub mod record;
 pub mod track;
 pub mod view;
 
+pub mod encode;
 pub mod recording;
 
 pub mod calibration;
 pub mod decode;
 pub mod download;
-pub mod encode;
 pub mod engine;
 pub mod figure;
 pub mod wire;

@@ -298,8 +298,10 @@ fn several_sources_share_one_perception_and_each_target_gets_the_poses_that_it_w
         ],
         targets: vec![target(&all, None), target(&second, Some(1))],
         recorder: None,
+        view: None,
         dump: Default::default(),
         clock: Arc::new(MonotonicClock),
+        upkeep: Default::default(),
     };
     run(job, &Stop::new(), &stats, |_| {}).unwrap();
     let (cameras, sequences) = (all.cameras.lock().unwrap(), all.sequences.lock().unwrap());

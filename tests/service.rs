@@ -198,7 +198,7 @@ fn a_check_finds_what_is_wrong_with_a_configuration_and_says_what_helps() {
 fn the_configuration_that_a_package_installs_can_be_run() {
     let plan =
         Config::from_file(&Path::new(ROOT).join("systemd/default.toml")).unwrap().check().unwrap();
-    assert_eq!(plan.source, "v4l2:/dev/video0");
+    assert_eq!(plan.cameras[0].source, "v4l2:/dev/video0");
     assert_eq!(plan.publish, ["udp://127.0.0.1:7777"]);
     assert!(plan.degrade.enabled);
 }

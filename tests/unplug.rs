@@ -194,8 +194,10 @@ fn supervised(benches: &[Bench], log: &Log, stats: &Arc<Stats>, act: impl FnOnce
         sources: benches.iter().enumerate().map(source).collect(),
         targets: vec![publisher.into()],
         recorder: None,
+        view: None,
         dump: Default::default(),
         clock: Arc::new(MonotonicClock),
+        upkeep: Default::default(),
     };
     let stop = Stop::new();
     thread::scope(|scope| {

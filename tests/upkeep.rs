@@ -12,12 +12,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use posewire::capture::Recovery;
 use posewire::degrade::DegradeSettings;
 use posewire::fault::Exit;
 use posewire::handoff::{Request, Stop};
 use posewire::pose::PoseFrame;
 use posewire::publish::{PublishError, Publisher};
-use posewire::runtime::{Job, OpenSource, Reason, Renewal, Upkeep, run};
+use posewire::runtime::{Job, OpenSource, Reason, Renewal, Source, Target, Upkeep, run};
 use posewire::stats::Stats;
 use posewire::time::MonotonicClock;
 use posewire::wire::{State, StatusMessage};
@@ -51,10 +52,10 @@ fn job(source: GreySource, detector: OnePerson, kept: &Kept, upkeep: Upkeep) -> 
     let mut source = Some(source);
     let open: OpenSource = Box::new(move || Ok(Box::new(source.take().expect("opened once"))));
     Job {
-        open,
-        pipeline: pipeline(detector),
-        publishers: vec![Box::new(kept.clone())],
+        sources: vec![Source { open, recovery: Recovery::STREAM, pipeline: pipeline(detector) }],
+        targets: vec![Target { publisher: Box::new(kept.clone()), source: None }],
         recorder: None,
+        view: None,
         dump: Default::default(),
         clock: Arc::new(MonotonicClock),
         upkeep,

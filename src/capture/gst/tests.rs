@@ -73,10 +73,13 @@ fn every_format_comes_with_its_pixels_also_at_odd_sizes() {
                 assert_eq!((frame.layout.width, frame.layout.height), (width, height));
                 assert_eq!((frame.layout.format, frame.camera), (pixels, 3));
                 let packed = pixels.packed_planes(width, height);
+                // GStreamer writes no second pixel of a pair whose second pixel is outside.
+                let paired = matches!(pixels, PixelFormat::Yuyv | PixelFormat::Uyvy);
+                let unwritten = if paired && width % 2 == 1 { 2 } else { 0 };
                 for (i, (row, rows)) in packed.into_iter().enumerate() {
                     let stride = frame.layout.planes[i].stride;
                     for y in 0..rows {
-                        let bytes = &frame.plane(i)[y * stride..][..row];
+                        let bytes = &frame.plane(i)[y * stride..][..row - unwritten];
                         let white = |b: &u8| *b >= 234 || b.abs_diff(128) <= 1;
                         assert!(bytes.iter().all(white), "{caps} plane {i} row {y}: {bytes:?}");
                     }
