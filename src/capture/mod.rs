@@ -148,7 +148,7 @@ impl Recovery {
     /// Of what `uri` names.
     pub fn of(uri: &str) -> Self {
         match Location::of(uri) {
-            Location::Camera(..) => Self::DEVICE,
+            Location::Camera(..) | Location::Gst(_) => Self::DEVICE,
             Location::Turned(_, inner) | Location::Faults(_, inner) => Self::of(inner),
             _ => Self::STREAM,
         }
