@@ -192,6 +192,9 @@ struct Shared {
     renewing: Renewing,
 }
 
+/// What a thread does.
+type Body = Box<dyn FnOnce(&Shared) + Send>;
+
 /// Runs until the source ends, `stop` is raised, or a stage fails for good. `watch` is called
 /// about ten times a second on the calling thread, with the event that woke it, if any.
 ///
@@ -239,7 +242,7 @@ pub fn run(
     };
 
     let mut threads = Vec::new();
-    let mut spawn = |name: String, body: Box<dyn FnOnce(&Shared) + Send>| {
+    let mut spawn = |name: String, body: Body| {
         let shared = shared.clone();
         let main = move || {
             let name = thread::current().name().unwrap_or("thread").to_owned();
@@ -273,7 +276,7 @@ pub fn run(
                 view::feed(s, ring, feed);
             }
         };
-        let bodies: [Box<dyn FnOnce(&Shared) + Send>; VIEW.len()] = [
+        let bodies: [Body; VIEW.len()] = [
             Box::new(feed),
             Box::new(move |_| view::preview(previewer, &out)),
             Box::new(move |_| server.run()),

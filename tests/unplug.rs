@@ -130,9 +130,12 @@ fn a_thousand_unpluggings_leave_no_descriptor_map_thread_or_memory_behind() {
     assert!(after.resident_kib <= before.resident_kib + 1024, "memory");
 }
 
+/// Camera, sequence, when.
+type Heard = (u8, u64, Instant);
+
 /// Keeps when poses of which camera came.
 #[derive(Clone, Default)]
-struct Log(Arc<(Mutex<Vec<(u8, u64, Instant)>>, Condvar)>, Arc<Mutex<Vec<StatusMessage>>>);
+struct Log(Arc<(Mutex<Vec<Heard>>, Condvar)>, Arc<Mutex<Vec<StatusMessage>>>);
 
 impl Publisher for Log {
     fn publish(&mut self, frame: &PoseFrame) -> Result<(), PublishError> {

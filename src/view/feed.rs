@@ -83,7 +83,7 @@ impl Feed {
         let header = self.header();
         let message = Message::Status(status.clone());
         let line = Line { header: &header, message: &message };
-        let Ok(mut value) = serde_json::to_value(&line) else { return };
+        let Ok(mut value) = serde_json::to_value(line) else { return };
         if let Value::Object(fields) = &mut value {
             fields.insert("stages".into(), self.stages());
             fields.insert("about".into(), self.about());

@@ -369,7 +369,7 @@ mod tests {
                 colorspace: 3,
                 ycbcr_enc: 2,
                 quantization: 1,
-                planes: (0..planes).map(|n| (640 >> n, 640 * 480 >> n)).collect(),
+                planes: (0..planes).map(|n| (640 >> n, (640 * 480) >> n)).collect(),
             };
             let mut format = Format::new(kind);
             format.write(&pix);

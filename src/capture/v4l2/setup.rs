@@ -39,7 +39,7 @@ pub(super) enum Sizes {
 impl Sizes {
     fn contains(self, (width, height): (u32, u32)) -> bool {
         let fits = |v: u32, min: u32, max: u32, step: u32| {
-            (min..=max).contains(&v) && (v - min) % step.max(1) == 0
+            (min..=max).contains(&v) && (v - min).is_multiple_of(step.max(1))
         };
         match self {
             Self::One(w, h) => (w, h) == (width, height),
