@@ -5,7 +5,12 @@
 //!
 //! The guest's time is virtual: what is measured does not depend on the machine.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "that is how a test fails")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a panic is how a test fails"
+)]
 
 mod support;
 
