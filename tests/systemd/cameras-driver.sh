@@ -78,16 +78,6 @@ wait_for 60 frames_come cam
 row "clock set back by two hours" $? "$(ask cam 's["state"]'), $(ask cam 's["uptime_s"]') s of uptime, $(prop cam NRestarts) restarts"
 posewire check --config /etc/posewire/cam.toml --no-source > /tmp/check
 row "posewire check finds the camera" "$(has 'ok +camera +/dev/video0' "$(cat /tmp/check)")" "$(grep -m1 camera /tmp/check | tr -s ' ')"
-# Memory taken away: a container of the host's kernel may have no say in it, this one has.
-before=$(prop cam NRestarts)
-systemctl set-property --runtime posewire@cam MemoryHigh=infinity MemoryMax=12M
-oom() { journalctl -u posewire@cam -o cat --no-pager | grep -q oom-kill; }
-wait_for 120 oom
-seen=$?
-systemctl set-property --runtime posewire@cam MemoryMax=1536M
-again() { [ "$(prop cam NRestarts)" -gt "$before" ] && camera_is cam open; }
-wait_for 300 again
-row "memory taken away: killed by the kernel, and started anew when there is room" "$((seen + $?))" "$(prop cam NRestarts) restart(s); $(journalctl -u posewire@cam -o cat --no-pager | grep -m1 oom-kill)"
 systemctl stop posewire@cam
 row "stopping is clean" "$([ "$(prop cam Result)" = success ]; echo $?)" "result $(prop cam Result), $(prop cam NRestarts) restarts in all"
 echo "T end $(up)"
