@@ -9,7 +9,7 @@
 //! - `bundle`, [`lm`]: all parameters at once, least squares of the reprojection error;
 //! - `verdict`: whether the views can tell what was asked of them, and what to do if not;
 //! - [`pose`]: where the camera is, from one view of a board at a known place;
-//! - [`file`], [`import`]: our own file, and those of OpenCV, ROS and Kalibr;
+//! - [`mod@file`], [`import`]: our own file, and those of OpenCV, ROS and Kalibr;
 //! - [`report`]: a picture of the residuals.
 //!
 //! Pixels: x right, y down, the centre of the top-left pixel is (0, 0). Board frame: x along the

@@ -8,7 +8,7 @@
 //! [`Board`] holds the newest of everything: a pose, a picture, a status. Nothing queues up in it,
 //! so a viewer that reads slowly skips, and neither memory nor the pipeline notices it. [`Server`]
 //! is one thread and one `poll` for all connections; what it knows of HTTP is a request line and
-//! headers ([`request`]), and what it serves is [the page](page), its events, and `/metrics`,
+//! headers ([`request`]), and what it serves is the page (`page/`), its events, and `/metrics`,
 //! `/healthz` and `/api/status`. Everything is read-only. `docs/view.md` has the interfaces.
 
 mod access;

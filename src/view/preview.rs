@@ -71,7 +71,7 @@ impl Previewer {
     }
 }
 
-/// Whether a camera's next picture is due: a picture every [`EVERY`] at most.
+/// Whether a camera's next picture is due: a picture every 100 ms at most.
 #[derive(Default)]
 pub struct Due([Option<Timestamp>; super::MAX_CAMERAS]);
 

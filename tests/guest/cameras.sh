@@ -61,7 +61,8 @@ if [ -n "$SERIAL" ]; then
     cp /lib/udev/rules.d/{50-udev-default,60-serial}.rules "$root/lib/udev/rules.d/"
     ln -s udevadm "$root/bin/systemd-udevd"
 fi
-cp "$HERE"/../data/models/test-{finder,keypoints}.{toml,onnx} "$HERE/cameras.toml" "$root/models/"
+cp "$HERE"/../data/models/test-{finder,keypoints}.{toml,onnx} "$root/models/"
+cp "$HERE/cameras.toml" "$root/"
 
 # From the guest's port to its monitor, whose echoes nobody reads.
 mkfifo "$root/monitor.in" "$root/to-monitor.in"

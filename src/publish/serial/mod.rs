@@ -1,6 +1,6 @@
 //! Messages over a serial line (`docs/serial.md`): the newest pose, whatever the line's speed.
 //!
-//! A line is slower than memory: [`line::Line`] says when it takes more
+//! A line is slower than memory: `line::Line` says when it takes more
 //! ([`Publisher::busy_until`]), and only then is the next message made.
 
 pub(super) mod line;
