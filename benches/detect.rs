@@ -16,7 +16,6 @@
 
 use std::hint::black_box;
 
-use arrayvec::ArrayVec;
 use criterion::{Criterion, criterion_group, criterion_main};
 use posewire::detect::Crop;
 use posewire::detect::decode::{BoxDecoder, KeypointReader};
@@ -25,7 +24,7 @@ use posewire::engine::spec::{
     Activation, AnchorFreeDecoder, AnchorFreeLevel, Channels, DistanceUnit, FinderDecoder,
     FinderSpec, HeatmapDecoder, ImageInput, KeypointsDecoder, KeypointsSpec, Letterbox, Refine,
 };
-use posewire::frame::{ColorSpace, ImageLayout, ImageView, PixelFormat, Plane};
+use posewire::frame::{ColorSpace, ImageLayout, PixelFormat};
 use posewire::skeleton::Skeleton;
 
 fn input(width: usize, height: usize) -> ImageInput {
@@ -44,22 +43,12 @@ fn picture(layout: &ImageLayout) -> Vec<u8> {
     (0..layout.byte_len()).map(|i| (i * 31 % 251) as u8).collect()
 }
 
-fn view<'a>(layout: &ImageLayout, bytes: &'a [u8]) -> ImageView<'a> {
-    let planes: ArrayVec<_, 3> = layout
-        .planes
-        .iter()
-        .map(|p| Plane { data: &bytes[p.offset..p.offset + p.len], stride: p.stride })
-        .collect();
-    let (width, height) = (layout.width, layout.height);
-    ImageView { width, height, format: layout.format, color: layout.color, planes }
-}
-
 fn preprocess(c: &mut Criterion) {
     use PixelFormat::*;
     for format in [Yuyv, Nv12, I420, Rgb8, Gray8] {
         let layout = ImageLayout::packed(1280, 720, format, ColorSpace::default());
         let bytes = picture(&layout);
-        let image = view(&layout, &bytes);
+        let image = layout.picture(&bytes).unwrap();
         let mut run = |name: &str, input: &ImageInput, crop: Crop| {
             let mut p = Preprocessor::new(input);
             let mut tensor = vec![0.0; p.tensor_len()];

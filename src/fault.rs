@@ -15,6 +15,17 @@ pub enum Severity {
     Fatal,
 }
 
+impl Severity {
+    /// For text and JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Skip => "skip",
+            Self::Restart => "restart",
+            Self::Fatal => "fatal",
+        }
+    }
+}
+
 /// An error that knows its [`Severity`]. Every module's error enum implements it.
 pub trait Fault: std::error::Error {
     /// What the caller does next.

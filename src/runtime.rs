@@ -308,7 +308,9 @@ pub fn run(
 
     let mut told = upkeep::Told::default();
     let ended = supervise(&heard, consumers, &mut |event| {
-        told.keep(&shared);
+        if let Some(status) = told.due(&shared) {
+            shared.health.set_status(status);
+        }
         watch(event);
     });
     if ended.all_done {

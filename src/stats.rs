@@ -192,6 +192,16 @@ pub struct StageTimes {
     pub total: Histogram,
 }
 
+impl StageTimes {
+    /// How many histograms there are.
+    pub const COUNT: usize = 6;
+
+    /// All of them, in the order of a frame's way: wait, decode, detect, lift, publish, total.
+    pub fn in_order(&self) -> [&Histogram; Self::COUNT] {
+        [&self.wait, &self.decode, &self.detect, &self.lift, &self.publish, &self.total]
+    }
+}
+
 /// Everything that is counted in one run; shared by its threads.
 #[derive(Default)]
 pub struct Stats {

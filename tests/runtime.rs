@@ -17,64 +17,11 @@ use posewire::fault::Exit;
 use posewire::handoff::Stop;
 use posewire::pose::PoseFrame;
 use posewire::publish::{PublishError, Publisher};
-use posewire::runtime::{Event, Job, OpenSource, RunError, Source, Target, run};
+use posewire::runtime::{Event, OpenSource, RunError, Source, Target, run};
 use posewire::stats::Stats;
-use posewire::time::MonotonicClock;
-use posewire::wire::{State, StatusMessage};
+use posewire::wire::State;
 
-use support::{GreySource, OnePerson, pipeline};
-
-/// Keeps the sequence numbers that it was given, and counts its endings.
-#[derive(Clone, Default)]
-struct Kept {
-    sequences: Arc<Mutex<Vec<u64>>>,
-    cameras: Arc<Mutex<Vec<u8>>>,
-    finished: Arc<AtomicU64>,
-    statuses: Arc<Mutex<Vec<StatusMessage>>>,
-}
-
-impl Publisher for Kept {
-    fn publish(&mut self, frame: &PoseFrame) -> Result<(), PublishError> {
-        self.sequences.lock().unwrap().push(frame.sequence);
-        self.cameras.lock().unwrap().push(frame.camera);
-        Ok(())
-    }
-
-    fn status(&mut self, status: &StatusMessage) -> Result<(), PublishError> {
-        self.statuses.lock().unwrap().push(status.clone());
-        Ok(())
-    }
-
-    fn finish(&mut self) -> Result<(), PublishError> {
-        self.finished.fetch_add(1, Ordering::SeqCst);
-        Ok(())
-    }
-
-    fn describe(&self) -> &str {
-        "a test's target"
-    }
-}
-
-fn job(open: OpenSource, detector: OnePerson, publishers: Vec<Box<dyn Publisher>>) -> Job {
-    Job {
-        sources: vec![Source { open, recovery: Recovery::STREAM, pipeline: pipeline(detector) }],
-        targets: publishers.into_iter().map(Into::into).collect(),
-        recorder: None,
-        view: None,
-        dump: Default::default(),
-        clock: Arc::new(MonotonicClock),
-        upkeep: Default::default(),
-    }
-}
-
-fn quick() -> OnePerson {
-    OnePerson(Box::new(|_| {}))
-}
-
-fn once(source: GreySource) -> OpenSource {
-    let mut source = Some(source);
-    Box::new(move || Ok(Box::new(source.take().expect("opened once"))))
-}
+use support::{GreySource, Kept, OnePerson, job, once, pipeline, quick, run_of};
 
 #[test]
 fn a_recording_is_played_without_loss_and_in_order() {
@@ -289,20 +236,13 @@ fn several_sources_share_one_perception_and_each_target_gets_the_poses_that_it_w
     let (all, second) = (Kept::default(), Kept::default());
     let stats = Arc::new(Stats::default());
     let target = |kept: &Kept, source| Target { publisher: Box::new(kept.clone()), source };
-    let job = Job {
-        // Two recordings, of which no frame may be lost, and a camera that is far too fast.
-        sources: vec![
-            one_of(0, false, 40, Duration::ZERO),
-            one_of(1, false, 60, Duration::ZERO),
-            one_of(2, true, 300, Duration::from_millis(1)),
-        ],
-        targets: vec![target(&all, None), target(&second, Some(1))],
-        recorder: None,
-        view: None,
-        dump: Default::default(),
-        clock: Arc::new(MonotonicClock),
-        upkeep: Default::default(),
-    };
+    // Two recordings, of which no frame may be lost, and a camera that is far too fast.
+    let sources = vec![
+        one_of(0, false, 40, Duration::ZERO),
+        one_of(1, false, 60, Duration::ZERO),
+        one_of(2, true, 300, Duration::from_millis(1)),
+    ];
+    let job = run_of(sources, vec![target(&all, None), target(&second, Some(1))]);
     run(job, &Stop::new(), &stats, |_| {}).unwrap();
     let (cameras, sequences) = (all.cameras.lock().unwrap(), all.sequences.lock().unwrap());
     let of = |camera: u8| -> Vec<u64> {

@@ -12,30 +12,18 @@ use std::io::ErrorKind;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use posewire::capture::Recovery;
 use posewire::handoff::Stop;
 use posewire::pose::PoseFrame;
 use posewire::publish::{PublishError, Publisher};
-use posewire::runtime::{Job, OpenSource, Source, run};
+use posewire::runtime::{Job, run};
 use posewire::stats::Stats;
-use posewire::time::{MonotonicClock, Timestamp};
+use posewire::time::Timestamp;
 use posewire::wire::StatusMessage;
 
-use support::{GreySource, OnePerson, pipeline};
+use support::{GreySource, once, quick};
 
 fn job(frames: u64, publishers: Vec<Box<dyn Publisher>>) -> Job {
-    let mut source = Some(GreySource::new(false, 0, frames));
-    let open: OpenSource = Box::new(move || Ok(Box::new(source.take().expect("opened once"))));
-    let detector = OnePerson(Box::new(|_| {}));
-    Job {
-        sources: vec![Source { open, recovery: Recovery::STREAM, pipeline: pipeline(detector) }],
-        targets: publishers.into_iter().map(Into::into).collect(),
-        recorder: None,
-        view: None,
-        dump: Default::default(),
-        clock: Arc::new(MonotonicClock),
-        upkeep: Default::default(),
-    }
+    support::job(once(GreySource::new(false, 0, frames)), quick(), publishers)
 }
 
 fn wait_until(what: impl Fn() -> bool) {

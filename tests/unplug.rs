@@ -23,12 +23,11 @@ use posewire::frame::Frame;
 use posewire::handoff::Stop;
 use posewire::pose::PoseFrame;
 use posewire::publish::{PublishError, Publisher};
-use posewire::runtime::{Job, OpenSource, Source, run};
+use posewire::runtime::{OpenSource, Source, run};
 use posewire::stats::Stats;
-use posewire::time::MonotonicClock;
 use posewire::wire::{State, StatusMessage};
 
-use support::{OnePerson, pipeline};
+use support::{pipeline, quick, run_of};
 
 const LONG: Duration = Duration::from_secs(30);
 
@@ -189,19 +188,12 @@ fn supervised(benches: &[Bench], log: &Log, stats: &Arc<Stats>, act: impl FnOnce
             let camera = bench.open(&options)?;
             Ok(Box::new(camera))
         });
-        let pipeline = pipeline(OnePerson(Box::new(|_| {})));
+        let pipeline = pipeline(quick());
         Source { open, recovery: Recovery::DEVICE, pipeline }
     };
     let publisher: Box<dyn Publisher> = Box::new(log.clone());
-    let job = Job {
-        sources: benches.iter().enumerate().map(source).collect(),
-        targets: vec![publisher.into()],
-        recorder: None,
-        view: None,
-        dump: Default::default(),
-        clock: Arc::new(MonotonicClock),
-        upkeep: Default::default(),
-    };
+    let sources = benches.iter().enumerate().map(source).collect();
+    let job = run_of(sources, vec![publisher.into()]);
     let stop = Stop::new();
     thread::scope(|scope| {
         let (raise, stats) = (stop.clone(), stats.clone());

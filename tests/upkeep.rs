@@ -12,58 +12,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use posewire::capture::Recovery;
 use posewire::degrade::DegradeSettings;
 use posewire::fault::Exit;
 use posewire::handoff::{Request, Stop};
-use posewire::pose::PoseFrame;
-use posewire::publish::{PublishError, Publisher};
-use posewire::runtime::{Job, OpenSource, Reason, Renewal, Source, Target, Upkeep, run};
+use posewire::runtime::{Job, Reason, Renewal, Upkeep, run};
 use posewire::stats::Stats;
-use posewire::time::MonotonicClock;
 use posewire::wire::{State, StatusMessage};
 
-use support::{GreySource, OnePerson, pipeline};
-
-/// Keeps what it was given.
-#[derive(Clone, Default)]
-struct Kept {
-    sequences: Arc<Mutex<Vec<u64>>>,
-    statuses: Arc<Mutex<Vec<StatusMessage>>>,
-}
-
-impl Publisher for Kept {
-    fn publish(&mut self, frame: &PoseFrame) -> Result<(), PublishError> {
-        self.sequences.lock().unwrap().push(frame.sequence);
-        Ok(())
-    }
-
-    fn status(&mut self, status: &StatusMessage) -> Result<(), PublishError> {
-        self.statuses.lock().unwrap().push(status.clone());
-        Ok(())
-    }
-
-    fn describe(&self) -> &str {
-        "a test's target"
-    }
-}
+use support::{GreySource, Kept, OnePerson, once, pipeline, quick};
 
 fn job(source: GreySource, detector: OnePerson, kept: &Kept, upkeep: Upkeep) -> Job {
-    let mut source = Some(source);
-    let open: OpenSource = Box::new(move || Ok(Box::new(source.take().expect("opened once"))));
-    Job {
-        sources: vec![Source { open, recovery: Recovery::STREAM, pipeline: pipeline(detector) }],
-        targets: vec![Target { publisher: Box::new(kept.clone()), source: None }],
-        recorder: None,
-        view: None,
-        dump: Default::default(),
-        clock: Arc::new(MonotonicClock),
-        upkeep,
-    }
-}
-
-fn quick() -> OnePerson {
-    OnePerson(Box::new(|_| {}))
+    Job { upkeep, ..support::job(once(source), detector, vec![Box::new(kept.clone())]) }
 }
 
 /// A detector that panics at these frames.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::logging;
 use crate::runtime::Event;
-use crate::stats::{Counts, Histogram, Snapshot, Stats};
+use crate::stats::{Counts, Histogram, Snapshot, StageTimes, Stats};
 
 /// How often the line on a terminal is rewritten.
 const LINE_EVERY: Duration = Duration::from_millis(500);
@@ -35,15 +35,14 @@ pub(super) struct Sample {
     pub(super) stages: [Snapshot; STAGES],
 }
 
-const STAGES: usize = 6;
+const STAGES: usize = StageTimes::COUNT;
 pub(super) const NAMES: [&str; STAGES] =
     ["wait", "decode", "detect", "lift", "publish", "capture-to-packet"];
 
 impl Sample {
     pub(super) fn of(stats: &Stats) -> Self {
-        let s = &stats.stages;
-        let stages = [&s.wait, &s.decode, &s.detect, &s.lift, &s.publish, &s.total];
-        Self { counts: stats.counters.read(), stages: stages.map(Histogram::snapshot) }
+        let stages = stats.stages.in_order().map(Histogram::snapshot);
+        Self { counts: stats.counters.read(), stages }
     }
 }
 

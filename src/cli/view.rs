@@ -78,12 +78,13 @@ pub(super) fn open(
         options: prepared.options,
         clock: prepared.clock.clone(),
     };
-    let mut settings = plan.view.clone();
-    let mut opened = View::open(&settings, about.clone(), stats.clone());
+    let open = |address| {
+        View::open(address, plan.view.token_file.as_deref(), about.clone(), stats.clone())
+    };
+    let mut opened = open(address);
     if let (Err(ViewError::Bind { .. }), true) = (&opened, plan.view_may_move) {
         log::info!("view: {address} is taken: another port is used");
-        settings.listen = Some(SocketAddr::new(address.ip(), 0));
-        opened = View::open(&settings, about, stats.clone());
+        opened = open(SocketAddr::new(address.ip(), 0));
     }
     let view = opened.map_err(|e| Failure::config(&e))?;
     match view.server.made_token() {

@@ -7,15 +7,16 @@
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::health::Living;
-use super::{PUBLISH, STATUS_EVERY, Shared, TURN};
+use super::upkeep::Told;
+use super::{PUBLISH, Shared, TURN};
 use crate::fault::{Chain, Exit, Fault, RateLimit, Severity};
 use crate::handoff::{Ring, Taken};
 use crate::pose::PoseFrame;
 use crate::publish::{PublishError, Publisher};
-use crate::stats::{Counts, add};
+use crate::stats::add;
 use crate::time::Timestamp;
 use crate::wire::FaultRecord;
 
@@ -30,15 +31,11 @@ pub(super) fn publish(shared: &Shared, index: usize, mut publisher: Box<dyn Publ
     let Some(ring) = shared.rings.get(index) else { return };
     let stats = &shared.stats;
     let mut account = Account { index, ..Account::default() };
-    // When a status was last sent, what was counted then, and after how many changes.
-    let mut told = (Instant::now(), Counts::default(), u64::MAX);
+    let mut told = Told::default();
     let living = Living(shared.health.stage(&format!("{PUBLISH}{index}"), false));
     loop {
         living.0.turn();
-        let changes = shared.changes.load(Ordering::Acquire);
-        let sent = if changes != told.2 || told.0.elapsed() >= STATUS_EVERY {
-            let status = shared.status(&told.1, told.0.elapsed().as_secs_f64());
-            told = (Instant::now(), stats.counters.read(), changes);
+        let sent = if let Some(status) = told.due(shared) {
             publisher.status(&status)
         } else {
             match next_poses(shared, ring, publisher.as_ref()) {

@@ -12,17 +12,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Instant;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 
 use super::health::Living;
-use super::{RECORDER, STATUS_EVERY, Shared, TURN};
+use super::upkeep::Told;
+use super::{RECORDER, Shared, TURN};
 use crate::frame::{Frame, FrameStamp};
 use crate::pose::PoseFrame;
 use crate::record::{Recorder, Taken, Trigger};
 use crate::recording::{Picture, frame_record};
-use crate::stats::Counts;
 
 /// Frames that wait for the recorder, with or without pixels: four seconds at 60 per second.
 const CAPACITY: usize = 256;
@@ -120,7 +119,7 @@ impl Intake {
 
 /// The recorder's thread.
 pub(super) fn record(shared: &Shared, mut recorder: Recorder, way: &Outlet) {
-    let mut told = (Instant::now(), Counts::default(), u64::MAX);
+    let mut told = Told::default();
     let mut frames_lost = 0;
     let living = Living(shared.health.stage(RECORDER, false));
     loop {
@@ -136,10 +135,7 @@ pub(super) fn record(shared: &Shared, mut recorder: Recorder, way: &Outlet) {
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
         }
-        let changes = shared.changes.load(Ordering::Acquire);
-        if changes != told.2 || told.0.elapsed() >= STATUS_EVERY {
-            let status = shared.status(&told.1, told.0.elapsed().as_secs_f64());
-            told = (Instant::now(), shared.stats.counters.read(), changes);
+        if let Some(status) = told.due(shared) {
             recorder.status(&status);
             let lost = way.lost.load(Ordering::Relaxed);
             if lost > frames_lost {

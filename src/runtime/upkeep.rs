@@ -12,7 +12,7 @@ use crate::fault::Severity;
 use crate::frame::Frame;
 use crate::pipeline::Pipeline;
 use crate::stats::Counts;
-use crate::wire::FaultRecord;
+use crate::wire::{FaultRecord, StatusMessage};
 
 /// What a run needs to be kept going; by default nothing is renewed and nobody is told.
 #[derive(Default)]
@@ -25,20 +25,20 @@ pub struct Upkeep {
     pub degrade: DegradeSettings,
 }
 
-/// When the health was last given a status, what was counted then, after how many changes.
+/// When somebody was last told how the run is, what was counted then, after how many changes.
 #[derive(Default)]
 pub(super) struct Told(Option<(Instant, Counts, u64)>);
 
 impl Told {
-    /// Gives the health a status once a second, and at once when something changed.
-    pub(super) fn keep(&mut self, shared: &Shared) {
+    /// The status that is due: once a second, and at once when something changed.
+    pub(super) fn due(&mut self, shared: &Shared) -> Option<StatusMessage> {
         let changes = shared.changes.load(Ordering::Acquire);
         let (when, before, known) = self.0.unwrap_or((Instant::now(), Counts::default(), u64::MAX));
         let passed = when.elapsed();
         if changes == known && passed < STATUS_EVERY {
-            return;
+            return None;
         }
-        shared.health.set_status(shared.status(&before, passed.as_secs_f64()));
+        let status = shared.status(&before, passed.as_secs_f64());
         // A change amid a second must not make the rates those of a few milliseconds.
         let counted = if passed >= STATUS_EVERY || self.0.is_none() {
             (Instant::now(), shared.stats.counters.read())
@@ -46,6 +46,7 @@ impl Told {
             (when, before)
         };
         self.0 = Some((counted.0, counted.1, changes));
+        Some(status)
     }
 }
 

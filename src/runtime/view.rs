@@ -11,16 +11,15 @@
 //! thread waits.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::{STATUS_EVERY, Shared, TURN};
+use super::upkeep::Told;
+use super::{Shared, TURN};
 use crate::frame::{Frame, ImageLayout};
 use crate::handoff::{Ring, Taken};
 use crate::pose::PoseFrame;
 use crate::recording::frame_record;
-use crate::stats::Counts;
 use crate::time::Timestamp;
 use crate::view::{Board, Due, Feed, Previewer};
 
@@ -81,19 +80,10 @@ pub(super) fn preview(mut previewer: Previewer, way: &Outlet) {
 
 /// The feed's thread.
 pub(super) fn feed(shared: &Shared, ring: &Ring<PoseFrame>, mut feed: Feed) {
-    let mut told: Option<(Instant, Counts, u64)> = None;
+    let mut told = Told::default();
     loop {
-        let changes = shared.changes.load(std::sync::atomic::Ordering::Acquire);
-        let due = told
-            .as_ref()
-            .is_none_or(|(at, _, then)| *then != changes || at.elapsed() >= STATUS_EVERY);
-        if due {
-            let (since, before) = told
-                .map_or((Duration::ZERO, Counts::default()), |(at, before, _)| {
-                    (at.elapsed(), before)
-                });
-            feed.status(&shared.status(&before, since.as_secs_f64()));
-            told = Some((Instant::now(), shared.stats.counters.read(), changes));
+        if let Some(status) = told.due(shared) {
+            feed.status(&status);
         }
         match ring.take(TURN) {
             Taken::Value(poses) => feed.publish(&poses),

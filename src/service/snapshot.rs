@@ -5,7 +5,6 @@ use std::fmt::Write;
 use serde::{Deserialize, Serialize};
 
 use super::remedy;
-use crate::fault::Severity;
 use crate::wire::StatusMessage;
 
 /// A service at one moment. Rates and latencies are those of the last ten seconds.
@@ -112,12 +111,7 @@ impl Snapshot {
         self.celsius = status.temperature_decicelsius.map(|t| f64::from(t) / 10.0);
         let faults = status.faults.iter().map(|fault| FaultNow {
             name: fault.name.to_string(),
-            severity: match fault.severity {
-                Severity::Skip => "skip",
-                Severity::Restart => "restart",
-                Severity::Fatal => "fatal",
-            }
-            .to_owned(),
+            severity: fault.severity.name().to_owned(),
             age_s: now_us.saturating_sub(fault.since_us).max(0) as f64 * 1e-6,
             count: fault.count,
             detail: fault.detail.to_string(),
@@ -231,6 +225,7 @@ fn age(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fault::Severity;
     use crate::wire::{FaultRecord, State};
 
     fn with_a_fault() -> Snapshot {

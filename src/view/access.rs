@@ -9,7 +9,7 @@ use std::path::Path;
 use subtle::ConstantTimeEq;
 
 use super::request::Request;
-use super::settings::{ViewError, ViewSettings};
+use super::settings::ViewError;
 
 /// The shortest token that is taken.
 const MIN_TOKEN: usize = 16;
@@ -48,8 +48,8 @@ impl Access {
     ///
     /// # Errors
     /// If the token is missing where one is needed, or cannot be read.
-    pub fn to(address: SocketAddr, settings: &ViewSettings) -> Result<Self, ViewError> {
-        if let Some(path) = &settings.token_file {
+    pub fn to(address: SocketAddr, token_file: Option<&Path>) -> Result<Self, ViewError> {
+        if let Some(path) = token_file {
             return token_in(path).map(|token| Self::Token { token, made: false });
         }
         if address.ip().is_loopback() {
@@ -177,8 +177,8 @@ mod tests {
         assert!(read("0123456789abcdef\n", 0o644).unwrap_err().contains("chmod"));
         assert!(read("short\n", 0o600).unwrap_err().contains("16"));
         assert!(read("0123456789 abcdef\n", 0o600).unwrap_err().contains("letters"));
-        let settings = ViewSettings { token_file: Some("/no/such".into()), listen: None };
-        let error = Access::to(([127, 0, 0, 1], 80).into(), &settings).err().unwrap();
+        let missing = Some(Path::new("/no/such"));
+        let error = Access::to(([127, 0, 0, 1], 80).into(), missing).err().unwrap();
         assert!(error.to_string().contains("/no/such"), "{error}");
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::board::{Answers, Board, Event, Slot};
 use super::metrics;
 use crate::pose::PoseFrame;
-use crate::stats::{Histogram, Snapshot, Stats};
+use crate::stats::{Snapshot, StageTimes, Stats};
 use crate::time::Clock;
 use crate::wire::json::Line;
 use crate::wire::{ClockState, Header, Message, PoseMessage, PoseOptions, State, StatusMessage};
@@ -37,7 +37,8 @@ pub struct AboutCamera {
     pub gravity: Option<[f64; 3]>,
 }
 
-const STAGES: [&str; 6] = ["wait", "decode", "detect", "lift", "publish", "total"];
+/// As [`StageTimes::in_order`] has them.
+const STAGES: [&str; StageTimes::COUNT] = ["wait", "decode", "detect", "lift", "publish", "total"];
 
 /// Turns what targets are sent into what the page shows. A consumer like any target: it has a ring
 /// of its own, and perception never waits for it.
@@ -135,9 +136,7 @@ impl Feed {
 
     /// Since the last status: count, median and 99th percentile of each stage, milliseconds.
     fn stages(&mut self) -> Value {
-        let s = &self.stats.stages;
-        let histograms: [&Histogram; STAGES.len()] =
-            [&s.wait, &s.decode, &s.detect, &s.lift, &s.publish, &s.total];
+        let histograms = self.stats.stages.in_order();
         let mut map = serde_json::Map::new();
         for ((name, histogram), before) in STAGES.iter().zip(histograms).zip(&mut self.before) {
             let now = histogram.snapshot();

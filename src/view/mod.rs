@@ -33,6 +33,8 @@ pub use preview::{Due, Previewer};
 pub use server::Server;
 pub use settings::{ViewError, ViewSettings};
 
+use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::stats::Stats;
@@ -51,17 +53,18 @@ pub struct View {
 }
 
 impl View {
-    /// Binds the address that `settings` name; serves nothing before [`Server::run`].
+    /// Binds `address`; serves nothing before [`Server::run`].
     ///
     /// # Errors
     /// If the address cannot be used, or needs a token that is not there.
     pub fn open(
-        settings: &ViewSettings,
+        address: SocketAddr,
+        token_file: Option<&Path>,
         about: About,
         stats: Arc<Stats>,
     ) -> Result<Self, ViewError> {
         let board = Arc::new(Board::new().map_err(ViewError::System)?);
-        let server = Server::bind(settings, board.clone(), stats.clone())?;
+        let server = Server::bind(address, token_file, board.clone(), stats.clone())?;
         let feed = Feed::new(board.clone(), about, stats);
         Ok(Self { feed, previewer: Previewer::new(board), server })
     }

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use super::access::Access;
 use super::board::Board;
 use super::connection::{Connection, Fate};
 use super::respond;
-use super::settings::{ViewError, ViewSettings};
+use super::settings::ViewError;
 use crate::stats::Stats;
 
 /// The most connections at a time: each costs a descriptor and, at worst, the events that it has
@@ -36,12 +37,12 @@ pub struct Server {
 
 impl Server {
     pub(super) fn bind(
-        settings: &ViewSettings,
+        address: SocketAddr,
+        token_file: Option<&Path>,
         board: Arc<Board>,
         stats: Arc<Stats>,
     ) -> Result<Self, ViewError> {
-        let address = settings.listen.unwrap_or_else(|| ([127, 0, 0, 1], 8080).into());
-        let access = Access::to(address, settings)?;
+        let access = Access::to(address, token_file)?;
         let wrong = |source| ViewError::Bind { address, source };
         let listener = TcpListener::bind(address).map_err(wrong)?;
         listener.set_nonblocking(true).map_err(wrong)?;

@@ -19,11 +19,10 @@ struct Running {
 
 impl Running {
     fn new() -> Self {
-        let settings = ViewSettings { listen: Some(([127, 0, 0, 1], 0).into()), token_file: None };
-        Self::with(&settings)
+        Self::with(None)
     }
 
-    fn with(settings: &ViewSettings) -> Self {
+    fn with(token_file: Option<&Path>) -> Self {
         let about = About {
             cameras: vec![AboutCamera {
                 name: String::new(),
@@ -35,7 +34,8 @@ impl Running {
             clock: Arc::new(MonotonicClock),
         };
         let View { feed, previewer, server } =
-            View::open(settings, about, Arc::new(Stats::default())).unwrap();
+            View::open(([127, 0, 0, 1], 0).into(), token_file, about, Arc::new(Stats::default()))
+                .unwrap();
         let (address, board) = (server.address(), previewer.board().clone());
         let server = Some(std::thread::spawn(move || server.run()));
         Self { address, feed, board, server }
@@ -184,9 +184,7 @@ fn a_token_is_asked_for_and_moves_into_a_cookie() {
     let path = folder.path().join("token");
     std::fs::write(&path, "0123456789abcdef\n").unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-    let settings =
-        ViewSettings { listen: Some(([127, 0, 0, 1], 0).into()), token_file: Some(path) };
-    let running = Running::with(&settings);
+    let running = Running::with(Some(&path));
     let get = |path: &str, more: &str| {
         running.get(&format!("GET {path} HTTP/1.1\r\nHost: bench\r\n{more}\r\n")).0
     };
@@ -205,12 +203,10 @@ fn a_token_is_asked_for_and_moves_into_a_cookie() {
 #[test]
 fn an_address_that_others_can_reach_is_not_served_without_a_token() {
     // The tests' standard error may be a terminal, on which a token would be shown.
-    let settings = ViewSettings {
-        listen: Some(([0, 0, 0, 0], 0).into()),
-        token_file: Some("/no/such/file".into()),
-    };
     let board = Arc::new(Board::new().unwrap());
-    let error = Server::bind(&settings, board, Arc::default()).err().unwrap().to_string();
+    let missing = Some(Path::new("/no/such/file"));
+    let error = Server::bind(([0, 0, 0, 0], 0).into(), missing, board, Arc::default());
+    let error = error.err().unwrap().to_string();
     assert!(error.contains("/no/such/file"), "{error}");
 }
 

@@ -7,7 +7,6 @@ use super::{
     CompactBody, CompactPerson, CompactPose, FaultRecord, Header, Joints3d, Keypoints, Message,
     PersonRecord, PoseMessage, Share, ShortDatagram, ShortMessage, StatusMessage,
 };
-use crate::fault::Severity;
 use crate::skeleton::Skeleton;
 
 /// A datagram that serialises to its JSON object.
@@ -233,14 +232,7 @@ impl Serialize for FaultRecord {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut s = serializer.serialize_struct("fault", 6)?;
         s.serialize_field("name", self.name.as_str())?;
-        s.serialize_field(
-            "severity",
-            match self.severity {
-                Severity::Skip => "skip",
-                Severity::Restart => "restart",
-                Severity::Fatal => "fatal",
-            },
-        )?;
+        s.serialize_field("severity", self.severity.name())?;
         s.serialize_field("camera", &self.camera)?;
         s.serialize_field("since_us", &self.since_us)?;
         s.serialize_field("count", &self.count)?;

@@ -2,6 +2,7 @@
 #![allow(dead_code, unused_imports, reason = "each test uses some of them")]
 
 mod data;
+mod run;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,6 +24,7 @@ use posewire::time::{Clock, MonotonicClock, Timestamp};
 use posewire::track::{TrackSettings, Tracker};
 
 pub use data::data;
+pub use run::{Kept, job, once, quick, run_of};
 
 /// A standing person whose left ankle moves a little with `phase`.
 pub fn person(x: f32, phase: f32) -> Keypoints2d {

@@ -44,16 +44,6 @@ fn input(width: usize, height: usize) -> ImageInput {
     }
 }
 
-fn view<'a>(layout: &ImageLayout, bytes: &'a [u8]) -> ImageView<'a> {
-    let planes = layout
-        .planes
-        .iter()
-        .map(|p| Plane { data: &bytes[p.offset..p.offset + p.len], stride: p.stride })
-        .collect();
-    let (width, height) = (layout.width, layout.height);
-    ImageView { width, height, format: layout.format, color: layout.color, planes }
-}
-
 /// The whole picture as 8-bit RGB by `yuv`.
 fn by_yuv(image: &ImageView<'_>, rgb: &mut [u8]) -> bool {
     let (range, matrix) = (YuvRange::Limited, YuvStandardMatrix::Bt601);
@@ -121,7 +111,7 @@ fn main() {
     for format in [Yuyv, Uyvy, Nv12, Nv21, I420, I422, I444, Gray8, Rgb8, Bgr8] {
         let layout = ImageLayout::packed(WIDTH, HEIGHT, format, ColorSpace::default());
         let bytes: Vec<u8> = (0..layout.byte_len()).map(|i| (i * 31 % 251) as u8).collect();
-        let image = view(&layout, &bytes);
+        let image = layout.picture(&bytes).unwrap();
         let mut rgb = vec![0; 3 * (WIDTH * HEIGHT) as usize];
         let theirs = if by_yuv(&image, &mut rgb) {
             let seconds = least(|| {

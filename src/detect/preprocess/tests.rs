@@ -1,6 +1,6 @@
 use super::*;
 use crate::engine::spec::{Channels, Letterbox};
-use crate::frame::{ColorSpace, ImageLayout, Plane};
+use crate::frame::{ColorSpace, ImageLayout};
 
 const FORMATS: [PixelFormat; 11] = [
     PixelFormat::Gray8,
@@ -46,14 +46,7 @@ impl Picture {
     }
 
     fn view(&self) -> ImageView<'_> {
-        let l = &self.layout;
-        let planes = l
-            .planes
-            .iter()
-            .map(|p| Plane { data: &self.bytes[p.offset..p.offset + p.len], stride: p.stride })
-            .collect();
-        let (width, height, format, color) = (l.width, l.height, l.format, l.color);
-        ImageView { width, height, format, color, planes }
+        self.layout.picture(&self.bytes).unwrap()
     }
 }
 
