@@ -5,10 +5,10 @@ use std::sync::Arc;
 use arrayvec::ArrayVec;
 
 use crate::camera::Intrinsics;
-use crate::decode::{BayerDecoder, DecodeError, JpegDecoder};
+use crate::decode::{DecodeError, FrameDecoder};
 use crate::detect::{DetectError, Detector};
 use crate::fault::{Fault, Severity};
-use crate::frame::{Frame, PixelFormat, Timebase};
+use crate::frame::{Frame, Timebase};
 use crate::lift::{Lift, LiftError, Lifted};
 use crate::pose::{Keypoints2d, MAX_PERSONS, Person, PoseFrame, StageStamps, TrackId};
 use crate::skeleton::Skeleton;
@@ -105,8 +105,7 @@ pub struct SkeletonMismatch {
 
 /// Everything between a frame and its poses.
 pub struct Pipeline {
-    decoder: JpegDecoder,
-    bayer: BayerDecoder,
+    decoder: FrameDecoder,
     detector: Box<dyn Detector>,
     tracker: Tracker,
     lifter: Box<dyn Lift>,
@@ -143,8 +142,7 @@ impl Pipeline {
             });
         }
         Ok(Self {
-            decoder: JpegDecoder::new(),
-            bayer: BayerDecoder::new(),
+            decoder: FrameDecoder::new(),
             detector,
             tracker,
             lifter: Box::new(lifter),
@@ -175,12 +173,7 @@ impl Pipeline {
     /// Skippable ones cost this frame only; the next call goes on as if it had not been there.
     pub fn step(&mut self, frame: &Frame) -> Result<PoseFrame, StepError> {
         let sequence = frame.sequence;
-        let coded = frame.image();
-        let decoded = match coded.format {
-            PixelFormat::Jpeg => self.decoder.decode(&coded),
-            PixelFormat::Bayer { .. } => self.bayer.decode(&coded),
-            _ => Ok(coded),
-        };
+        let decoded = self.decoder.decode(frame.image());
         let image = decoded.map_err(|source| StepError::Decode { sequence, source })?;
         let image_size = (image.width, image.height);
         let decoded = self.clock.now();

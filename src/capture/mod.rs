@@ -18,6 +18,7 @@
 //! [`SourceOptions::realtime`] ([`paced`]). Sources that write their own pixels take their memory
 //! from a [`pool`].
 
+mod child;
 pub mod clip;
 pub mod demo;
 pub mod fault_injector;

@@ -5,7 +5,7 @@
 //! pictures: the networks, the recording, the live view; keypoints are in the turned picture's
 //! pixels.
 //!
-//! Compressed frames are decoded for it, here, on the capturing thread, and those that nobody looks
+//! Compressed frames and Bayer mosaics are decoded for it, here, on the capturing thread, and those that nobody looks
 //! at cost their decoding, too. Formats whose chroma cannot be turned in place (4:2:2; 4:2:0 of
 //! odd size) come out as 4:4:4.
 
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::pool::FramePool;
 use super::{CaptureError, FrameSource, Next, SourceInfo};
-use crate::decode::JpegDecoder;
+use crate::decode::FrameDecoder;
 use crate::frame::{FrameStamp, ImageLayout, ImageView, PixelFormat};
 use crate::orientation::Orientation;
 
@@ -24,7 +24,7 @@ pub struct Turned {
     info: SourceInfo,
     orientation: Orientation,
     pool: FramePool,
-    decoder: JpegDecoder,
+    decoder: FrameDecoder,
 }
 
 impl Turned {
@@ -37,7 +37,7 @@ impl Turned {
             info,
             orientation,
             pool: FramePool::new(FramePool::DEFAULT_COUNT, 0),
-            decoder: JpegDecoder::new(),
+            decoder: FrameDecoder::new(),
         }
     }
 }
@@ -66,15 +66,9 @@ impl FrameSource for Turned {
             sequence: frame.sequence,
             problem,
         };
-        let coded = frame.image();
-        let buffer = self.pool.buffer(&lease);
-        let layout = if coded.format.is_compressed() {
-            let image = self.decoder.decode(&coded).map_err(|e| bad(e.to_string()))?;
-            turn(&image, self.orientation, buffer)
-        } else {
-            turn(&coded, self.orientation, buffer)
-        };
-        let layout = layout.ok_or_else(|| bad(format!("{:?} cannot be turned", coded.format)))?;
+        let image = self.decoder.decode(frame.image()).map_err(|e| bad(e.to_string()))?;
+        let layout = turn(&image, self.orientation, self.pool.buffer(&lease))
+            .ok_or_else(|| bad(format!("{:?} cannot be turned", image.format)))?;
         let stamp = FrameStamp {
             camera: frame.camera,
             sequence: frame.sequence,
@@ -116,6 +110,7 @@ fn plan(image: &ImageView<'_>) -> Option<(PixelFormat, [Option<Samples>; 3])> {
     let chroma = |plane, step, offset, sub| Some(samples(plane, 1, step, offset, sub));
     Some(match image.format {
         Gray8 => (Gray8, [y(1, 0), None, None]),
+        Gray16 => (Gray16, [Some(samples(0, 2, 2, 0, (0, 0))), None, None]),
         Rgb8 | Bgr8 => (image.format, [Some(samples(0, 3, 3, 0, (0, 0))), None, None]),
         I444 => (I444, [y(1, 0), chroma(1, 1, 0, (0, 0)), chroma(2, 1, 0, (0, 0))]),
         // With even sides, each chroma sample keeps its four pixels.
@@ -127,7 +122,7 @@ fn plan(image: &ImageView<'_>) -> Option<(PixelFormat, [Option<Samples>; 3])> {
         I422 => (I444, [y(1, 0), chroma(1, 1, 0, (1, 0)), chroma(2, 1, 0, (1, 0))]),
         Yuyv => (I444, [y(2, 0), chroma(0, 4, 1, (1, 0)), chroma(0, 4, 3, (1, 0))]),
         Uyvy => (I444, [y(2, 1), chroma(0, 4, 0, (1, 0)), chroma(0, 4, 2, (1, 0))]),
-        Gray16 | Bayer { .. } | Jpeg => return None,
+        Bayer { .. } | Jpeg => return None,
     })
 }
 
@@ -198,6 +193,7 @@ mod tests {
         };
         match image.format {
             Gray8 => vec![at(0, x, y)],
+            Gray16 => (0..2).map(|b| at(0, 2 * x + b, y)).collect(),
             Rgb8 | Bgr8 => (0..3).map(|c| at(0, 3 * x + c, y)).collect(),
             I444 => (0..3).map(|p| at(p, x, y)).collect(),
             I422 => vec![at(0, x, y), at(1, x / 2, y), at(2, x / 2, y)],
@@ -224,7 +220,7 @@ mod tests {
     fn every_pixel_of_every_format_goes_where_the_orientation_says() {
         use PixelFormat::*;
         let color = ColorSpace { bt709: true, full_range: true };
-        for format in [Gray8, Rgb8, Bgr8, Yuyv, Uyvy, Nv12, Nv21, I420, I422, I444] {
+        for format in [Gray8, Gray16, Rgb8, Bgr8, Yuyv, Uyvy, Nv12, Nv21, I420, I422, I444] {
             for (width, height) in [(8, 6), (7, 5), (1, 1), (2, 9)] {
                 let layout = ImageLayout::packed(width, height, format, color);
                 let bytes: Vec<u8> = (0..layout.byte_len()).map(|i| (i * 37 % 251) as u8).collect();

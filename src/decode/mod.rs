@@ -2,12 +2,15 @@
 //!
 //! Sources hand compressed frames on as they are, because a frame that is displaced before
 //! anybody looks at it need not be decoded. The pipeline decodes the ones it looks at with a
-//! [`JpegDecoder`]; sources read sizes with [`JpegHeader`].
+//! [`FrameDecoder`]; sources read sizes with [`JpegHeader`].
 
 mod bayer;
+mod frame_decoder;
 mod header;
 mod huffman;
 
+pub use bayer::BayerDecoder;
+pub use frame_decoder::FrameDecoder;
 pub use header::JpegHeader;
 
 use arrayvec::ArrayVec;
@@ -139,8 +142,6 @@ impl JpegDecoder {
         })
     }
 }
-
-pub use bayer::BayerDecoder;
 
 #[cfg(test)]
 mod tests;

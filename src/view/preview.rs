@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::board::{Board, Slot};
 use super::feed::event;
-use crate::decode::JpegDecoder;
+use crate::decode::FrameDecoder;
 use crate::encode::JpegMaker;
 use crate::frame::ImageLayout;
 use crate::pose::PoseFrame;
@@ -27,13 +27,13 @@ pub const EVERY: Duration = Duration::from_millis(100);
 /// Makes pictures for the page, on a thread of its own.
 pub struct Previewer {
     board: Arc<Board>,
-    decoder: JpegDecoder,
+    decoder: FrameDecoder,
     maker: JpegMaker,
 }
 
 impl Previewer {
     pub(super) fn new(board: Arc<Board>) -> Self {
-        Self { board, decoder: JpegDecoder::new(), maker: JpegMaker::new(QUALITY) }
+        Self { board, decoder: FrameDecoder::new(), maker: JpegMaker::new(QUALITY) }
     }
 
     /// The board that pictures are posted on: pictures are wanted while it has watchers.
@@ -62,10 +62,7 @@ impl Previewer {
     }
 
     fn jpeg(&mut self, layout: &ImageLayout, pixels: &[u8]) -> Option<Vec<u8>> {
-        let mut image = layout.picture(pixels)?;
-        if image.format.is_compressed() {
-            image = self.decoder.decode(&image).ok()?;
-        }
+        let image = self.decoder.decode(layout.picture(pixels)?).ok()?;
         let longer = image.width.max(image.height) as usize;
         self.maker.encode_reduced(&image, (longer / SIDE).max(1))
     }
@@ -110,7 +107,7 @@ mod tests {
         assert!(value["persons"][0]["keypoints"]["nose"].is_array(), "{data}");
         let jpeg = STANDARD.decode(value["jpeg"].as_str().unwrap()).unwrap();
         let coded = ImageLayout::compressed(0, 0, PixelFormat::Jpeg, jpeg.len());
-        let mut decoder = JpegDecoder::new();
+        let mut decoder = crate::decode::JpegDecoder::new();
         let small = decoder.decode(&coded.picture(&jpeg).unwrap()).unwrap();
         assert_eq!((small.width, small.height), (480, 270));
         // As it came from a camera that compresses.

@@ -10,22 +10,20 @@
 //! NUT's header is the one after that.
 //!
 //! Both pipes are read by one `poll`, so that a chatty stderr can neither block the child nor
-//! needs a thread. The child gets its own process group, so that a ctrl-C in the terminal reaches
-//! us alone and the shutdown is ours to order; it is killed when the reader is dropped, and if we
-//! are killed ourselves it ends with its next write, since nobody else holds the pipe's end.
+//! needs a thread.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read as _};
-use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
+use std::process::{ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use arrayvec::ArrayVec;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags};
 
 use super::nut::{Item, Nut};
 use super::{ClipFormat, Read, ReadError, Reader};
+use crate::capture::child::{Complaints, Process, prepare, wait_for};
 use crate::decode::MAX_SIDE;
 use crate::frame::{ColorSpace, ImageLayout, PixelFormat};
 
@@ -158,7 +156,7 @@ impl Reader for Ffmpeg {
 
     fn rewind(&mut self) -> Result<(), ReadError> {
         // The old child goes first: two at once would need twice the memory.
-        self.run.kill();
+        self.run.process.kill();
         self.run = Run::start(&self.input, &self.tools).map_err(ReadError::Unusable)?;
         Ok(())
     }
@@ -166,12 +164,9 @@ impl Reader for Ffmpeg {
 
 /// One run of ffmpeg.
 struct Run {
-    child: Child,
+    process: Process,
     stdout: ChildStdout,
-    /// `None` once it is closed.
-    stderr: Option<ChildStderr>,
-    /// The end of what was said on stderr.
-    said: Vec<u8>,
+    complaints: Complaints,
     nut: Nut,
     /// Bytes read and not used yet: `inbox[used..]`.
     inbox: Vec<u8>,
@@ -184,7 +179,8 @@ struct Run {
 
 impl Run {
     fn start(input: &OsStr, tools: &Tools) -> Result<Self, String> {
-        let mut child = Command::new(&tools.ffmpeg)
+        let mut command = Command::new(&tools.ffmpeg);
+        command
             .args(["-nostdin", "-hide_banner", "-nostats", "-loglevel", "error", "-copyts", "-i"])
             .arg(input)
             // V, not v: cover pictures are no video.
@@ -192,42 +188,29 @@ impl Run {
             .args(["-pix_fmt", "yuv420p", "-c:v", "rawvideo", "-f", "nut", "pipe:1"])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0)
-            .spawn()
-            .map_err(|e| match e.kind() {
-                io::ErrorKind::NotFound => "this kind of recording is decoded by ffmpeg, which \
-                     was not found on PATH: install it (Debian, Ubuntu: apt-get install ffmpeg), \
-                     or convert the clip to Motion-JPEG in .avi or to .y4m elsewhere"
-                    .to_owned(),
-                _ => format!("ffmpeg cannot be started: {e}"),
-            })?;
-        let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
+            .stderr(Stdio::piped());
+        let mut process = Process::start(&mut command).map_err(|e| match e.kind() {
+            io::ErrorKind::NotFound => "this kind of recording is decoded by ffmpeg, which was \
+                 not found on PATH: install it (Debian, Ubuntu: apt-get install ffmpeg), or \
+                 convert the clip to Motion-JPEG in .avi or to .y4m elsewhere"
+                .to_owned(),
+            _ => format!("ffmpeg cannot be started: {e}"),
+        })?;
+        let pipes = process.pipes();
+        let (Some(stdout), stderr) = (pipes.stdout.take(), pipes.stderr.take()) else {
             return Err("ffmpeg was started without pipes".into());
         };
-        let mut run = Self {
-            child,
+        let complaints = prepare(&stdout).and_then(|()| Complaints::of(stderr));
+        Ok(Self {
+            process,
             stdout,
-            stderr: Some(stderr),
-            said: Vec::new(),
+            complaints: complaints.map_err(|e| format!("ffmpeg's pipes: {e}"))?,
             nut: Nut::new(),
             inbox: Vec::with_capacity(CHUNK),
             used: 0,
             picture: None,
             ended: false,
-        };
-        run.set_up_pipes().map_err(|e| format!("ffmpeg's pipes: {e}"))?;
-        Ok(run)
-    }
-
-    fn set_up_pipes(&mut self) -> io::Result<()> {
-        rustix::io::ioctl_fionbio(&self.stdout, true)?;
-        if let Some(stderr) = &self.stderr {
-            rustix::io::ioctl_fionbio(stderr, true)?;
-        }
-        // Fewer switches between the two processes; refused where the user's pipes are full.
-        let _ = rustix::pipe::fcntl_setpipe_size(&self.stdout, 1 << 20);
-        Ok(())
+        })
     }
 
     /// Reads up to the header that says how large the pictures are.
@@ -310,27 +293,20 @@ impl Run {
     /// Waits until there is something on stdout; false if the time is up first.
     fn wait(&mut self, until: Instant) -> Result<bool, String> {
         loop {
-            let left = until.saturating_duration_since(Instant::now());
-            let timeout = Timespec {
-                tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-                tv_nsec: left.subsec_nanos().into(),
-            };
             let mut fds = ArrayVec::<PollFd<'_>, 2>::new();
             fds.push(PollFd::new(&self.stdout, PollFlags::IN));
-            if let Some(stderr) = &self.stderr {
+            if let Some(stderr) = self.complaints.pipe() {
                 fds.push(PollFd::new(stderr, PollFlags::IN));
             }
-            match poll(&mut fds, Some(&timeout)) {
-                Ok(0) => return Ok(false),
-                Ok(_) => {}
-                Err(rustix::io::Errno::INTR) => continue,
-                Err(e) => return Err(format!("cannot wait for ffmpeg: {e}")),
+            let something = wait_for(&mut fds, until);
+            if !something.map_err(|e| format!("cannot wait for ffmpeg: {e}"))? {
+                return Ok(false);
             }
             let ready = !fds[0].revents().is_empty();
             let words = fds.get(1).is_some_and(|fd| !fd.revents().is_empty());
             drop(fds);
             if words {
-                self.listen();
+                self.complaints.listen();
             }
             if ready {
                 return Ok(true);
@@ -338,44 +314,22 @@ impl Run {
         }
     }
 
-    /// Takes what is on stderr, and keeps the last of it.
-    fn listen(&mut self) {
-        let Some(stderr) = &mut self.stderr else { return };
-        let mut chunk = [0; 4096];
-        loop {
-            match stderr.read(&mut chunk) {
-                Ok(0) => {
-                    self.stderr = None;
-                    return;
-                }
-                Ok(n) => {
-                    self.said.extend_from_slice(&chunk[..n]);
-                    let surplus = self.said.len().saturating_sub(4096);
-                    self.said.drain(..surplus);
-                }
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return,
-            }
-        }
-    }
-
     /// The last line on stderr.
     fn last_words(&mut self) -> Option<String> {
-        self.listen();
-        let said = String::from_utf8_lossy(&self.said);
+        let said = self.complaints.text();
         said.lines().map(str::trim).rfind(|line| !line.is_empty()).map(str::to_owned)
     }
 
     /// True if the child, which closed its stdout, ended well.
     fn succeeded(&mut self) -> bool {
-        matches!(self.child.wait(), Ok(status) if status.success())
+        matches!(self.process.wait(), Ok(status) if status.success())
     }
 
     /// Why the child, which closed its stdout, ended.
     fn why_it_ended(&mut self) -> String {
-        let status = self.child.wait();
+        let status = self.process.wait();
         let said = self.last_words();
-        if self.said.windows(18).any(|w| w == b"matches no streams") {
+        if self.complaints.text().contains("matches no streams") {
             return "there is no video in it".into();
         }
         match (status, said) {
@@ -384,18 +338,6 @@ impl Run {
             (Ok(status), None) => format!("ffmpeg was stopped: {status}"),
             (Err(e), None) => format!("ffmpeg ended: {e}"),
         }
-    }
-
-    fn kill(&mut self) {
-        // Both fail only if the child is gone already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Drop for Run {
-    fn drop(&mut self) {
-        self.kill();
     }
 }
 

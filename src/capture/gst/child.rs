@@ -7,18 +7,15 @@
 use std::collections::VecDeque;
 use std::io::{self, PipeReader, Read};
 use std::os::fd::AsFd;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{self, ChildStderr, ChildStdout, Command, Stdio};
+use std::process::{ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use arrayvec::ArrayVec;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags};
 
 use super::words::{NAME, Said};
-
-/// How much of what is said on standard error is kept.
-const KEPT: usize = 4096;
+use crate::capture::child::{Complaints, Process, prepare, wait_for};
 
 /// A line that does not end is none of ours.
 const MAX_LINE: usize = 1 << 16;
@@ -38,16 +35,15 @@ pub(super) enum Event {
 
 /// One run of the program.
 pub(super) struct Child {
-    process: process::Child,
+    process: Process,
     pixels: PipeReader,
     words: Option<ChildStdout>,
-    errors: Option<ChildStderr>,
+    complaints: Complaints,
     /// Bytes of standard output that are no whole line yet.
     line: Vec<u8>,
     heard: VecDeque<Said>,
     /// Buffers that were announced and not read yet.
     announced: VecDeque<(usize, Option<i64>)>,
-    said: Vec<u8>,
     pixels_ended: bool,
 }
 
@@ -60,51 +56,40 @@ impl Child {
             return Err("an empty pipeline: write gst:ELEMENT ! ELEMENT ...".into());
         }
         let (pixels, end) = io::pipe().map_err(|e| format!("no pipe: {e}"))?;
-        let mut process = Command::new(program)
+        let mut command = Command::new(program);
+        command
             .arg("-v")
             .args(words)
             .args(["!", "identity", &format!("name={NAME}"), "silent=false"])
             .args(["!", "fdsink", "fd=0", "sync=false"])
             .stdin(Stdio::from(end))
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            // A ctrl-C in the terminal reaches us alone; the shutdown is ours to order.
-            .process_group(0)
-            .spawn()
-            .map_err(|e| match e.kind() {
-                io::ErrorKind::NotFound => "gst-launch-1.0 was not found on PATH: install it \
-                     (Debian, Ubuntu: apt-get install gstreamer1.0-tools \
-                     gstreamer1.0-plugins-base)"
-                    .to_owned(),
-                _ => format!("gst-launch-1.0 cannot be started: {e}"),
-            })?;
-        let (words, errors) = (process.stdout.take(), process.stderr.take());
-        let child = Self {
+            .stderr(Stdio::piped());
+        let process = Process::start(&mut command).map_err(|e| match e.kind() {
+            io::ErrorKind::NotFound => "gst-launch-1.0 was not found on PATH: install it \
+                 (Debian, Ubuntu: apt-get install gstreamer1.0-tools gstreamer1.0-plugins-base)"
+                .to_owned(),
+            _ => format!("gst-launch-1.0 cannot be started: {e}"),
+        })?;
+        Self::listen_to(process, pixels).map_err(|e| format!("gst-launch-1.0's pipes: {e}"))
+    }
+
+    fn listen_to(mut process: Process, pixels: PipeReader) -> io::Result<Self> {
+        let (words, errors) = (process.pipes().stdout.take(), process.pipes().stderr.take());
+        prepare(&pixels)?;
+        if let Some(words) = &words {
+            rustix::io::ioctl_fionbio(words, true)?;
+        }
+        Ok(Self {
             process,
             pixels,
             words,
-            errors,
+            complaints: Complaints::of(errors)?,
             line: Vec::new(),
             heard: VecDeque::new(),
             announced: VecDeque::with_capacity(64),
-            said: Vec::new(),
             pixels_ended: false,
-        };
-        child.set_up().map_err(|e| format!("gst-launch-1.0's pipes: {e}"))?;
-        Ok(child)
-    }
-
-    fn set_up(&self) -> io::Result<()> {
-        rustix::io::ioctl_fionbio(&self.pixels, true)?;
-        if let Some(words) = &self.words {
-            rustix::io::ioctl_fionbio(words, true)?;
-        }
-        if let Some(errors) = &self.errors {
-            rustix::io::ioctl_fionbio(errors, true)?;
-        }
-        // Fewer switches between the two processes; refused where the user's pipes are full.
-        let _ = rustix::pipe::fcntl_setpipe_size(&self.pixels, 1 << 20);
-        Ok(())
+        })
     }
 
     /// Notes a buffer that will come.
@@ -154,30 +139,23 @@ impl Child {
             if self.words.is_none() && !wanted {
                 return Ok(Event::Ended);
             }
-            let left = until.saturating_duration_since(Instant::now());
-            let timeout = Timespec {
-                tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-                tv_nsec: left.subsec_nanos().into(),
-            };
             let mut fds = ArrayVec::<PollFd<'_>, 3>::new();
             if let Some(words) = &self.words {
                 fds.push(PollFd::from_borrowed_fd(words.as_fd(), PollFlags::IN));
             }
-            if let Some(errors) = &self.errors {
+            if let Some(errors) = self.complaints.pipe() {
                 fds.push(PollFd::from_borrowed_fd(errors.as_fd(), PollFlags::IN));
             }
             if wanted {
                 fds.push(PollFd::from_borrowed_fd(self.pixels.as_fd(), PollFlags::IN));
             }
-            match poll(&mut fds, Some(&timeout)) {
-                Ok(0) => return Ok(Event::Nothing),
-                Ok(_) => {}
-                Err(rustix::io::Errno::INTR) => continue,
-                Err(e) => return Err(format!("cannot wait for gst-launch-1.0: {e}")),
+            let ready = wait_for(&mut fds, until);
+            if !ready.map_err(|e| format!("cannot wait for gst-launch-1.0: {e}"))? {
+                return Ok(Event::Nothing);
             }
             let pixels = wanted && fds.last().is_some_and(|fd| !fd.revents().is_empty());
             drop(fds);
-            self.listen_to_errors();
+            self.complaints.listen();
             self.listen_to_words();
             if pixels && self.heard.is_empty() {
                 return Ok(Event::Pixels);
@@ -212,41 +190,20 @@ impl Child {
         }
     }
 
-    fn listen_to_errors(&mut self) {
-        let Some(errors) = &mut self.errors else { return };
-        let mut chunk = [0; 4096];
-        loop {
-            match errors.read(&mut chunk) {
-                Ok(0) => {
-                    self.errors = None;
-                    return;
-                }
-                Ok(n) => {
-                    self.said.extend_from_slice(&chunk[..n]);
-                    let surplus = self.said.len().saturating_sub(KEPT);
-                    self.said.drain(..surplus);
-                }
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return,
-            }
-        }
-    }
-
     #[cfg(test)]
     pub(super) fn kill_for_a_test(&mut self) {
-        self.process.kill().ok();
+        self.process.kill();
     }
 
     #[cfg(test)]
-    pub(super) fn id_for_a_test(&self) -> u32 {
-        self.process.id()
+    pub(super) fn id_for_a_test(&mut self) -> u32 {
+        self.process.pipes().id()
     }
 
     /// Whether the child, whose pipes are closed, ended well, and what it said of it.
     pub(super) fn last_words(&mut self) -> (bool, String) {
         let status = self.process.wait();
-        self.listen_to_errors();
-        let said = String::from_utf8_lossy(&self.said);
+        let said = self.complaints.text();
         // `ERROR: from element ...: what happened`; other lines are where in the source.
         let line = said
             .lines()
@@ -260,13 +217,5 @@ impl Child {
             (Ok(status), None) => (false, format!("gst-launch-1.0 was stopped: {status}")),
             (Err(e), None) => (false, format!("gst-launch-1.0 ended: {e}")),
         }
-    }
-}
-
-impl Drop for Child {
-    fn drop(&mut self) {
-        // Both fail only if the child is gone already.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }

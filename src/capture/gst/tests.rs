@@ -162,7 +162,7 @@ fn a_dropped_source_leaves_no_child_behind() {
     if skipped() {
         return;
     }
-    let source =
+    let mut source =
         open("videotestsrc is-live=true ! video/x-raw,format=GRAY8,width=64,height=48").unwrap();
     let process = source.child.id_for_a_test();
     let stat = format!("/proc/{process}/stat");

@@ -1,9 +1,12 @@
 //! Which node is which camera: names that hold over a replug and a reboot.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use super::sys::{Device, Kernel};
+use crate::time::{Clock as _, MonotonicClock};
 
 const SYSFS: &str = "/sys/class/video4linux";
 
@@ -31,6 +34,22 @@ pub(super) struct Node {
 /// The node that `name` (what follows `v4l2:`) means.
 pub(super) fn find(name: &Path) -> Result<PathBuf, NotFound> {
     find_in(name, Path::new(SYSFS), Path::new("/dev"), bus_of)
+}
+
+/// May udev still be at work on this node's owner and rights? If the node is newer than a few
+/// seconds, or so is the machine's start: its clock may be set by hours then, and ages mean nothing.
+pub(super) fn may_be_settling(node: &Path) -> bool {
+    let Ok(meta) = fs::metadata(node) else { return true };
+    let changed = Duration::from_secs(u64::try_from(meta.ctime()).unwrap_or_default());
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let up = Duration::from_nanos(u64::try_from(MonotonicClock.now().nanos()).unwrap_or_default());
+    is_young(changed, now, up)
+}
+
+/// The node last `changed`, and it is `now`, since 1970; the machine is `up` for so long.
+fn is_young(changed: Duration, now: Duration, up: Duration) -> bool {
+    up < Duration::from_secs(60)
+        || now.checked_sub(changed).is_some_and(|age| age < Duration::from_secs(10))
 }
 
 fn bus_of(node: &Path) -> Option<String> {
@@ -136,6 +155,19 @@ pub(super) fn links(folder: &str, node: &Path) -> Vec<String> {
 mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
+
+    #[test]
+    fn a_new_node_and_a_machine_that_starts_are_given_time() {
+        let s = Duration::from_secs;
+        let (day, now) = (s(86_400), s(1_800_000_000));
+        assert!(is_young(now - s(3), now, day));
+        assert!(!is_young(now - s(11), now, day));
+        assert!(is_young(now - day, now, s(20)), "ages mean nothing yet");
+        assert!(!is_young(now + day, now, day), "the clock was set back: no excuse for ever");
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert!(may_be_settling(file.path()));
+        assert!(may_be_settling(&file.path().join("gone")));
+    }
 
     /// Two cameras of a kind with the same serial number at two ports of a hub, each with a node
     /// for metadata; another one of its own serial number; a platform device.

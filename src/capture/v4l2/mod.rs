@@ -99,6 +99,10 @@ impl Camera {
             identity::NotFound::Wrong(problem) => unusable(problem),
         })?;
         let driver = sys::Kernel::open(&node).map_err(|e| match e.kind() {
+            // udev gives a new node to its group a moment after the kernel has made it.
+            std::io::ErrorKind::PermissionDenied if identity::may_be_settling(&node) => {
+                gone(format!("{} may not be opened yet: it is new", node.display()))
+            }
             std::io::ErrorKind::PermissionDenied => unusable(format!(
                 "{} may not be opened: add the user to the group `video` (or a unit's \
                  DeviceAllow=char-video4linux rw)",

@@ -10,7 +10,7 @@ use crate::calibration::board::Board;
 use crate::calibration::corners::{self, NotFound};
 use crate::calibration::{View, displacement};
 use crate::capture;
-use crate::decode::JpegDecoder;
+use crate::decode::FrameDecoder;
 use crate::fault::Chain;
 use crate::time::Timestamp;
 
@@ -106,7 +106,7 @@ pub(super) fn from_moving(
         source.describe().summary
     );
     let until = Instant::now() + limit;
-    let mut decoder = JpegDecoder::new();
+    let mut decoder = FrameDecoder::new();
     let mut views: Vec<View> = Vec::new();
     let mut size = None;
     let mut last: Option<Timestamp> = None;

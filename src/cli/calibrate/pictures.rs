@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::calibration::Grey;
 use crate::capture::v4l2::controls::Controls;
 use crate::capture::{self, FrameSource, Next, SourceOptions};
-use crate::decode::JpegDecoder;
+use crate::decode::FrameDecoder;
 use crate::fault::{Fault, Severity};
 use crate::frame::{Frame, ImageView, PixelFormat};
 
@@ -71,7 +71,7 @@ pub(super) fn read(path: &Path) -> Result<Grey, String> {
     let mut source = capture::open(&uri, &PLAIN).map_err(wrong)?;
     match next(source.as_mut()).map_err(wrong)? {
         Some(frame) => {
-            grey(&frame, &mut JpegDecoder::new()).map_err(|e| format!("{}: {e}", path.display()))
+            grey(&frame, &mut FrameDecoder::new()).map_err(|e| format!("{}: {e}", path.display()))
         }
         None => Err(format!("{}: there is no picture in it", path.display())),
     }
@@ -108,13 +108,8 @@ pub(super) fn next(source: &mut dyn FrameSource) -> Result<Option<Frame>, captur
 }
 
 /// The luma of a frame.
-pub(super) fn grey(frame: &Frame, decoder: &mut JpegDecoder) -> Result<Grey, String> {
-    let image = frame.image();
-    if image.format.is_compressed() {
-        let decoded = decoder.decode(&image).map_err(|e| e.to_string())?;
-        return luma(&decoded);
-    }
-    luma(&image)
+pub(super) fn grey(frame: &Frame, decoder: &mut FrameDecoder) -> Result<Grey, String> {
+    luma(&decoder.decode(frame.image()).map_err(|e| e.to_string())?)
 }
 
 fn luma(image: &ImageView<'_>) -> Result<Grey, String> {

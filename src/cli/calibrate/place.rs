@@ -13,7 +13,7 @@ use crate::calibration::pose::{BoardPlace, locate};
 use crate::calibration::{Grey, View, corners};
 use crate::capture;
 use crate::cli::Failure;
-use crate::decode::JpegDecoder;
+use crate::decode::FrameDecoder;
 use crate::fault::Chain;
 use crate::lift::Mount;
 
@@ -113,7 +113,7 @@ fn one_picture(named: &str) -> Result<Grey, String> {
                 let frame = pictures::next(source.as_mut()).map_err(wrong)?;
                 let frame = frame.ok_or_else(|| format!("{uri}: no picture came"))?;
                 if begun.elapsed() >= settled {
-                    return pictures::grey(&frame, &mut JpegDecoder::new());
+                    return pictures::grey(&frame, &mut FrameDecoder::new());
                 }
             }
         }
