@@ -57,6 +57,14 @@ impl Skeleton {
             Self::Human36m17 => &H36M_BONES,
         }
     }
+
+    /// For each joint, the one that it is in a mirror: left and right change places.
+    pub const fn mirror(self) -> &'static [usize; JOINTS] {
+        match self {
+            Self::Coco17 => &[0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15],
+            Self::Human36m17 => &[0, 4, 5, 6, 1, 2, 3, 7, 8, 9, 10, 14, 15, 16, 11, 12, 13],
+        }
+    }
 }
 
 impl std::fmt::Display for Skeleton {
@@ -203,6 +211,16 @@ mod tests {
         for s in [Skeleton::Coco17, Skeleton::Human36m17] {
             assert_eq!(Skeleton::from_wire_id(s.wire_id()), Some(s));
             assert!(s.bones().iter().all(|&(a, b)| a < JOINTS && b < JOINTS && a != b));
+        }
+        for s in [Skeleton::Coco17, Skeleton::Human36m17] {
+            for (name, &m) in s.joint_names().iter().zip(s.mirror()) {
+                let swapped = match name.split_once('_') {
+                    Some(("left", rest)) => format!("right_{rest}"),
+                    Some(("right", rest)) => format!("left_{rest}"),
+                    _ => (*name).to_owned(),
+                };
+                assert_eq!(s.joint_names()[m], swapped);
+            }
         }
         // The lifter's skeleton is a tree rooted in the pelvis: every other joint has one parent.
         let mut parents = [0; JOINTS];

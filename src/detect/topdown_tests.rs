@@ -302,6 +302,19 @@ fn boxes_too_small_to_see_anything_in_are_left_alone() {
 }
 
 #[test]
+fn a_second_look_in_a_mirror_costs_a_run_and_finds_the_person_where_it_is() {
+    let (mut plain, _) = detector(TopDownSettings::default());
+    let (mut twice, probe) = detector(TopDownSettings { flip: true, ..TopDownSettings::default() });
+    assert!(twice.describe().contains("flip"));
+    let (a, b) = (look(&mut plain, 0.0, &[(100, 100)]), look(&mut twice, 0.0, &[(100, 100)]));
+    let (a, b) = (middle(&a.unwrap()[0]), middle(&b.unwrap()[0]));
+    assert!((a.0 - b.0).abs() < 6.0 && (a.1 - b.1).abs() < 6.0, "{a:?} {b:?}");
+    assert_eq!(probe.keypoint_runs.load(Ordering::Relaxed), 2);
+    probe.break_keypoints.store(true, Ordering::Relaxed);
+    assert!(look(&mut twice, 0.033, &[(100, 100)]).is_err());
+}
+
+#[test]
 fn a_nan_costs_the_frame_and_the_next_one_is_searched_anew() {
     let (mut d, probe) = detector(TopDownSettings::default());
     assert_eq!(look(&mut d, 0.0, &[(100, 100)]).unwrap().len(), 1);

@@ -12,12 +12,14 @@
 //! - [`streaming`]: lifters evaluated slot by slot.
 
 pub mod catalog;
+pub mod half_typed;
 pub mod import;
 mod manifest;
 pub mod offer;
 pub mod pstmo;
 pub mod spec;
 pub mod streaming;
+pub mod tensorrt;
 #[cfg(test)]
 pub(crate) mod tiny;
 pub mod tract;
@@ -205,15 +207,16 @@ pub enum EngineError {
 /// If there is no such backend, or it cannot run here.
 pub fn choose(name: &str) -> Result<(&'static dyn Backend, String), EngineError> {
     static TRACT: tract::Tract = tract::Tract;
+    static TENSORRT: tensorrt::TensorRt = tensorrt::TensorRt;
     let unavailable =
         |backend, problem: &str| EngineError::Unavailable { backend, problem: problem.to_owned() };
     match name {
         "tract" => Ok((&TRACT, "tract on the CPU, as configured".to_owned())),
-        "auto" => Ok((&TRACT, "tract on the CPU: this build has no TensorRT".to_owned())),
-        "tensorrt" => Err(unavailable(
-            "tensorrt",
-            "this build has no TensorRT yet; use backend = \"tract\" or \"auto\"",
-        )),
+        "tensorrt" => {
+            TENSORRT.check()?;
+            Ok((&TENSORRT, format!("{}, as configured", tensorrt::Machine::get().describe())))
+        }
+        "auto" => Ok((&TRACT, format!("tract on the CPU: {}", tensorrt::Machine::get().advice()))),
         other => Err(unavailable(
             "of that name",
             &format!("there is no {other:?}; use \"auto\", \"tract\" or \"tensorrt\""),

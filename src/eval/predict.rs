@@ -27,10 +27,6 @@ pub struct Pair {
     pub truth: Joints,
 }
 
-/// Mirror images of the joints.
-pub const H36M_MIRROR: [usize; JOINTS] = [0, 4, 5, 6, 1, 2, 3, 7, 8, 9, 10, 14, 15, 16, 11, 12, 13];
-const COCO_MIRROR: [usize; JOINTS] = [0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15];
-
 /// Who is who, to a lifter that has seen others before.
 #[derive(Default)]
 pub struct Tracks(u32);
@@ -127,10 +123,7 @@ fn truth_at(sequence: &Sequence, at: f64) -> Option<Joints> {
 /// The sequence as a mirror would show it, by the mirrored camera.
 pub fn mirrored(sequence: &Sequence) -> Sequence {
     let width = sequence.intrinsics.width as f32;
-    let order = match sequence.skeleton {
-        Skeleton::Coco17 => COCO_MIRROR,
-        Skeleton::Human36m17 => H36M_MIRROR,
-    };
+    let order = *sequence.skeleton.mirror();
     let flip = |k: &Keypoints2d| Keypoints2d {
         points: order.map(|j| {
             let p = k.points[j];
@@ -160,7 +153,7 @@ pub fn mirrored_mount(mount: Mount) -> Mount {
 }
 
 fn mirrored_joints(joints: &Joints) -> Joints {
-    H36M_MIRROR.map(|j| [-joints[j][0], joints[j][1], joints[j][2]])
+    Skeleton::Human36m17.mirror().map(|j| [-joints[j][0], joints[j][1], joints[j][2]])
 }
 
 /// The mean of the lifter's answer and of the mirror image of its answer to the mirrored sequence

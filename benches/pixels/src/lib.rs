@@ -16,32 +16,6 @@ pub mod skeleton;
 #[path = "../../../src/time.rs"]
 pub mod time;
 
-/// As in posewire, without the engines.
-pub mod engine {
-    #[path = "../../../../src/engine/spec.rs"]
-    pub mod spec;
+pub mod engine;
 
-    pub use spec::*;
-
-    #[derive(Debug, thiserror::Error)]
-    #[error("{model}: {problem}")]
-    pub enum EngineError {
-        Model { model: String, problem: String },
-    }
-}
-
-/// As in posewire, without the detector.
-pub mod detect {
-    #[path = "../../../../src/detect/crop.rs"]
-    mod crop;
-    #[path = "../../../../src/detect/preprocess/mod.rs"]
-    pub mod preprocess;
-
-    pub use crop::Crop;
-
-    #[derive(Debug, thiserror::Error)]
-    pub enum DetectError {
-        #[error("{0}")]
-        Picture(String),
-    }
-}
+pub mod detect;

@@ -121,7 +121,7 @@ fn main() {
         } else {
             "–".into()
         };
-        let mut sample = |width: usize, height: usize, crop: Crop| {
+        let sample = |width: usize, height: usize, crop: Crop| {
             let mut p = Preprocessor::new(&input(width, height));
             let mut tensor = vec![0.0; p.tensor_len()];
             least(|| p.sample(black_box(&image), &crop, black_box(&mut tensor)).expect("a crop"))
@@ -155,6 +155,7 @@ fn main() {
                 .decode_into(black_box(&mut out))
                 .expect("a whole JPEG");
         });
+        drop(image);
         let ours = least(|| {
             black_box(decoder.decode(black_box(&coded)).expect("a whole JPEG"));
         });

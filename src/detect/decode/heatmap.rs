@@ -1,6 +1,6 @@
 //! Heatmaps: one map per keypoint, whose peak is the keypoint.
 
-use super::{NotFinite, activate, peak};
+use super::{NotFinite, Rows, activate, peak};
 use crate::engine::spec::{Activation, HeatmapDecoder, ImageInput, Refine};
 use crate::skeleton::JOINTS;
 
@@ -29,6 +29,12 @@ impl Heatmap {
             activation: d.activation,
             kernel: gaussian(d.blur),
         }
+    }
+
+    /// See [`Rows`](super::Rows).
+    pub fn rows(&self) -> Option<Rows> {
+        let end = self.width as f32 - 2.0 * self.cell_offset;
+        Some(Rows { width: self.width, end: end.round() as isize })
     }
 
     pub fn read(&self, outputs: &[Vec<f32>]) -> Result<[[f32; 3]; JOINTS], NotFinite> {

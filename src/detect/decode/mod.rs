@@ -8,7 +8,7 @@ mod simcc;
 pub use boxes::{BoxDecoder, FoundBox};
 
 use crate::engine::spec::{Activation, KeypointsDecoder, KeypointsSpec};
-use crate::skeleton::JOINTS;
+use crate::skeleton::{JOINTS, Skeleton};
 
 /// An output holds a value that is not a number: the network has failed, and what it says about
 /// the rest is not to be trusted either.
@@ -48,6 +48,18 @@ impl KeypointReader {
         }
     }
 
+    /// Makes `outputs` the mean of themselves and of what the network made of the same crop in a
+    /// mirror, turned back: left and right change places.
+    pub fn average_mirrored(&self, outputs: &mut [Vec<f32>], mirrored: &[Vec<f32>]) {
+        for (n, (maps, mirrored)) in outputs.iter_mut().zip(mirrored).enumerate() {
+            let rows = match &self.how {
+                How::Heatmap(d) => d.rows(),
+                How::SimCc(d) => d.rows(n),
+            };
+            average(maps, mirrored, rows.as_ref(), Skeleton::Coco17.mirror());
+        }
+    }
+
     /// The keypoints as (u, v, confidence): pixels of the input tensor from its left and top
     /// edges, confidence 0..1. `outputs` are the network's, in its signature's order.
     ///
@@ -57,6 +69,36 @@ impl KeypointReader {
         match &self.how {
             How::Heatmap(d) => d.read(outputs),
             How::SimCc(d) => d.read(outputs),
+        }
+    }
+}
+
+/// How an output's values lie from left to right, for its mirror image.
+struct Rows {
+    /// Values in a row.
+    width: usize,
+    /// The value at column i lies at column `end - i` in a mirror; one that falls out of the row
+    /// is seen once only.
+    end: isize,
+}
+
+/// Adds what was said of the mirrored person: `maps` `[17, ..., width]` becomes the mean of itself
+/// and of `mirrored` turned back.
+fn average(maps: &mut [f32], mirrored: &[f32], rows: Option<&Rows>, partners: &[usize; JOINTS]) {
+    let len = maps.len() / JOINTS;
+    if len == 0 || mirrored.len() != maps.len() {
+        return;
+    }
+    let (width, end) = rows.map_or((len, None), |r| (r.width, Some(r.end)));
+    for (map, &partner) in maps.chunks_exact_mut(len).zip(partners) {
+        let other = &mirrored[partner * len..][..len];
+        for (row, from) in map.chunks_mut(width).zip(other.chunks(width)) {
+            for (i, value) in row.iter_mut().enumerate() {
+                let at = end.map_or(Some(i), |end| end.checked_sub_unsigned(i)?.try_into().ok());
+                if let Some(seen) = at.and_then(|at| from.get(at)) {
+                    *value = 0.5 * (*value + seen);
+                }
+            }
         }
     }
 }
@@ -95,6 +137,39 @@ fn peak(values: &[f32]) -> Option<(usize, f32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn mirror_images_are_turned_back_before_they_are_averaged() {
+        let partners = Skeleton::Coco17.mirror();
+        // Two rows of four cells for each joint; cells are centred half a cell from the border.
+        let maps: Vec<f32> = (0..JOINTS * 8).map(|i| (i * 37 % 101) as f32).collect();
+        let at = |maps: &[f32], j: usize, y: usize, x: usize| maps[j * 8 + y * 4 + x];
+        let mut mirrored = vec![0.0; maps.len()];
+        for j in 0..JOINTS {
+            for (y, x) in (0..2).flat_map(|y| (0..4).map(move |x| (y, x))) {
+                mirrored[partners[j] * 8 + y * 4 + 3 - x] = at(&maps, j, y, x);
+            }
+        }
+        let mut out = maps.clone();
+        average(&mut out, &mirrored, Some(&Rows { width: 4, end: 3 }), partners);
+        assert_eq!(out, maps, "the mean of a thing and itself");
+        // Cells that begin at the border: column 0 has no partner and keeps its value.
+        let mut out = maps.clone();
+        average(&mut out, &mirrored, Some(&Rows { width: 4, end: 4 }), partners);
+        assert_eq!(at(&out, 5, 1, 0), at(&maps, 5, 1, 0));
+        let mean = 0.5 * (at(&maps, 5, 1, 3) + at(&mirrored, 6, 1, 1));
+        assert_eq!(at(&out, 5, 1, 3), mean);
+        // Vectors over rows are the same in a mirror, but for left and right.
+        let swapped: Vec<f32> =
+            (0..JOINTS).flat_map(|j| maps[partners[j] * 8..][..8].to_vec()).collect();
+        let mut out = maps.clone();
+        average(&mut out, &swapped, None, partners);
+        assert_eq!(out, maps);
+        // A network that failed on one of the two has failed.
+        mirrored[0] = f32::NAN;
+        average(&mut out, &mirrored, Some(&Rows { width: 4, end: 3 }), partners);
+        assert!(out.iter().any(|v| v.is_nan()));
+    }
 
     #[test]
     fn the_peak_is_the_first_largest_value_and_never_hides_a_nan() {

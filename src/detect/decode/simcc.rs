@@ -1,6 +1,6 @@
 //! SimCC (arXiv 2107.03332): a vector over columns and one over rows per keypoint.
 
-use super::{NotFinite, activate, peak};
+use super::{NotFinite, Rows, activate, peak};
 use crate::engine::spec::{Activation, ImageInput, SimCcDecoder};
 use crate::skeleton::JOINTS;
 
@@ -8,6 +8,7 @@ use crate::skeleton::JOINTS;
 pub(super) struct SimCc {
     names: [String; 2],
     bins: [usize; 2],
+    width: usize,
     ratio: f32,
     activation: Activation,
 }
@@ -18,9 +19,17 @@ impl SimCc {
         Self {
             names: [d.x.clone(), d.y.clone()],
             bins: [bins(input.width), bins(input.height)],
+            width: input.width,
             ratio: d.split_ratio,
             activation: d.activation,
         }
+    }
+
+    /// See [`Rows`](super::Rows); the vectors over rows are as they are in a mirror.
+    pub fn rows(&self, output: usize) -> Option<Rows> {
+        // As `read` has it: bin b is at b / ratio + 0.5.
+        let end = self.width as f32 * self.ratio - self.ratio;
+        (output == 0).then(|| Rows { width: self.bins[0], end: end.round() as isize })
     }
 
     pub fn read(&self, outputs: &[Vec<f32>]) -> Result<[[f32; 3]; JOINTS], NotFinite> {

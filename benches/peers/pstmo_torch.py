@@ -1,0 +1,86 @@
+#!/usr/bin/env python3
+"""P-STMO-S in PyTorch on a GPU: the whole window, eager and in a CUDA graph, f32 and f16.
+
+    python3 benches/peers/pstmo_torch.py [--frames 81] [--calls 2000]        # needs torch and an NVIDIA GPU
+
+The peer of examples/tensorrt_bench.rs: the same network (models/train/lifter/model.py) with random weights, which its time does
+not depend on. One line of JSON for each: microseconds of a call with its input copied to the GPU and its joints back.
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+import time
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "models/train/lifter"))
+import model  # noqa: E402
+from model import Config, Pstmo  # noqa: E402
+
+
+def timed(call, calls):
+    for _ in range(calls // 10):
+        call()
+    took = []
+    for _ in range(calls):
+        begin = time.perf_counter()
+        call()
+        took.append(1e6 * (time.perf_counter() - begin))
+    return {"p50": round(float(np.percentile(took, 50)), 1), "p99": round(float(np.percentile(took, 99)), 1)}
+
+
+def main():
+    a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    a.add_argument("--frames", type=int, default=81)
+    a.add_argument("--persons", type=int, nargs="*", default=[1, 8])
+    a.add_argument("--calls", type=int, default=2000)
+    a = a.parse_args()
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    narrow = a.frames == 27
+    config = Config(frames=a.frames, d=128 if narrow else 256, sem=256 if narrow else 512, ff=256 if narrow else 512,
+                    lookaheads=(0, 1, 2, 3, 5, 8, 13, 20, 40) if a.frames == 81 else (0, 1, 2, 3, 5, 8, 13))
+    # Training keeps the first and the last products in f32; here all is in one type, PyTorch's fastest.
+    model.exact = lambda linear, x: linear(x)
+    for dtype in (torch.float32, torch.float16):
+        net = Pstmo(config).eval().cuda().to(dtype)
+        for persons in a.persons:
+            shapes = [(persons, a.frames, 17, 3), (persons, 1), (persons, 6)]
+            hosts = [torch.rand(s).to(dtype).pin_memory() for s in shapes]
+            hosts[2][:, 5] = 0
+            inputs = [h.cuda() for h in hosts]
+            out = torch.empty((persons, 17, 3), dtype=dtype).pin_memory()
+            with torch.inference_mode():
+
+                def work():
+                    for d, h in zip(inputs, hosts):
+                        d.copy_(h, non_blocking=True)
+                    out.copy_(net(*inputs), non_blocking=True)
+
+                def eager():
+                    work()
+                    torch.cuda.synchronize()
+
+                line = {"peer": "PyTorch " + torch.__version__, "gpu": torch.cuda.get_device_name(), "frames": a.frames,
+                        "precision": str(dtype), "persons": persons, "eager_us": timed(eager, a.calls // 4)}
+                stream = torch.cuda.Stream()
+                with torch.cuda.stream(stream):
+                    for _ in range(3):
+                        work()
+                torch.cuda.synchronize()
+                graph = torch.cuda.CUDAGraph()
+                with torch.cuda.graph(graph):
+                    work()
+
+                def replay():
+                    graph.replay()
+                    torch.cuda.synchronize()
+
+                line["graph_us"] = timed(replay, a.calls)
+                print(json.dumps(line), flush=True)
+
+
+if __name__ == "__main__":
+    main()

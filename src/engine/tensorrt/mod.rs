@@ -1,0 +1,325 @@
+//! The GPU backend: TensorRT, opened at run time if it is there.
+//!
+//! - `shim/`: its C++ interface as a C one, compiled by `build.rs`; `sys`: that and CUDA's driver, all
+//!   `unsafe` of this room;
+//! - [`version`]: which TensorRTs are served;
+//! - [`cache`]: engines once built, on disk;
+//! - [`Machine`]: what of all that is here.
+//!
+//! An engine is built on the device from the model's ONNX file, in `f32` (without TF32) or, made by
+//! [`half_typed`](super::half_typed), in `f16`; the plan serves 1 to 8 persons in a call.
+
+pub mod cache;
+mod sys;
+pub mod version;
+
+use std::path::Path;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use super::spec::TensorSpec;
+use super::{
+    Backend, Engine, EngineError, ModelSpec, Precision, Signature, TensorMut, TensorRef, half_typed,
+};
+use cache::{Cache, Key};
+use version::{COMPILED_IN, Family};
+
+/// Folder of TensorRT's libraries; by default where the system's libraries are.
+pub const FOLDER: &str = "POSEWIRE_TENSORRT_DIR";
+/// CUDA's driver.
+const DRIVER: &str = "libcuda.so.1";
+/// Persons in a call: smallest, usual, largest.
+const BATCH: [i32; 3] = [1, 1, 8];
+/// A GPU that does not answer for so long is taken for hung.
+const LIMIT: Duration = Duration::from_secs(2);
+
+/// What of TensorRT is on this machine, or why there is none.
+pub struct Machine {
+    library: Result<sys::Library, String>,
+    gpu: Result<&'static sys::Gpu, String>,
+}
+
+impl Machine {
+    /// Looks once; what was opened stays open.
+    pub fn get() -> &'static Self {
+        static MACHINE: OnceLock<Machine> = OnceLock::new();
+        MACHINE.get_or_init(|| {
+            let folder = std::env::var_os(FOLDER).filter(|f| !f.is_empty());
+            Self::look(folder.as_deref().map(Path::new), Path::new(DRIVER))
+        })
+    }
+
+    fn look(folder: Option<&Path>, driver: &Path) -> Self {
+        // First the driver: without one some versions of TensorRT crash where they should refuse.
+        let gpu = sys::Driver::open(driver)
+            .map_err(|e| format!("no NVIDIA driver: {e}"))
+            .and_then(|driver| driver.gpu())
+            .map(|gpu| &*Box::leak(Box::new(gpu)));
+        Self { library: library(folder), gpu }
+    }
+
+    /// The library in words: its version and where it is.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn library(&self) -> Result<String, String> {
+        let library = self.library.as_ref().map_err(String::clone)?;
+        Ok(format!("{} ({})", library.version, library.path.display()))
+    }
+
+    /// The GPU in words: its name, architecture and driver.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn gpu(&self) -> Result<String, String> {
+        let g = self.gpu.clone()?;
+        let shared = if g.integrated { ", memory shared with the processor" } else { "" };
+        let cuda = format!("{}.{}", g.cuda / 1000, g.cuda % 1000 / 10);
+        Ok(format!("{}, sm {}.{}{shared}, driver for CUDA {cuda}", g.name, g.sm.0, g.sm.1))
+    }
+
+    /// Library and GPU in words, or why there are none.
+    pub fn describe(&self) -> String {
+        match (self.library(), self.gpu()) {
+            (Ok(library), Ok(gpu)) => format!("{library} on {gpu}"),
+            (Err(e), _) | (_, Err(e)) => e,
+        }
+    }
+
+    /// For whoever computes on the CPU though they did not ask for it.
+    pub fn advice(&self) -> String {
+        match self.both() {
+            Ok(_) => "TensorRT is here, and used with backend = \"tensorrt\"".into(),
+            Err(_) => format!("no TensorRT ({})", self.describe()),
+        }
+    }
+
+    fn both(&self) -> Result<(&sys::Library, &'static sys::Gpu), EngineError> {
+        let unavailable = |problem: &String| EngineError::Unavailable {
+            backend: "tensorrt",
+            problem: format!("{problem}; use backend = \"tract\" or \"auto\""),
+        };
+        let gpu = self.gpu.as_ref().map_err(unavailable)?;
+        Ok((self.library.as_ref().map_err(unavailable)?, gpu))
+    }
+
+    /// What an engine of this model is kept under.
+    ///
+    /// # Errors
+    /// If there is no TensorRT or no GPU, or the model's file cannot be used.
+    pub fn key(&self, model: &ModelSpec, precision: Precision) -> Result<Key, EngineError> {
+        let (library, gpu) = self.both()?;
+        Ok(Key {
+            model: model.name.clone(),
+            onnx: cache::hex(&model.sha256),
+            library: library.version.to_string(),
+            gpu: format!("{}, sm {}.{}", gpu.name, gpu.sm.0, gpu.sm.1),
+            cuda: gpu.cuda,
+            precision: name_of(precision, model)?.to_owned(),
+            batch: BATCH,
+            shim: library.shim_version(),
+        })
+    }
+
+    /// Builds a plan. `progress` is told of phases, steps done and steps in all, and may cancel by
+    /// answering false. Plain TensorRT needs a GPU for it; TensorRT for RTX does not.
+    ///
+    /// # Errors
+    /// If the network cannot be read or built, with the library's reasons.
+    pub fn build(
+        &self,
+        model: &ModelSpec,
+        precision: Precision,
+        progress: &mut dyn FnMut(&str, u32, u32) -> bool,
+    ) -> Result<Vec<u8>, EngineError> {
+        let library = match (&self.library, &self.gpu) {
+            (Ok(library), _) if library.family == Family::Rtx => library,
+            _ => self.both()?.0,
+        };
+        let bytes = model.bytes()?;
+        let half = name_of(precision, model)? == "f16";
+        let typed = if half && library.family.strongly_typed() {
+            half_typed::to_half(&bytes).map_err(|e| model.problem(e))?
+        } else {
+            bytes.into_owned()
+        };
+        let options = sys::BuildOptions {
+            batch: BATCH,
+            f16: half,
+            i8: false,
+            level: None,
+            workspace: Some(1 << 29),
+            timing: &[],
+        };
+        let built = library.build(&typed, &options, progress);
+        Ok(built.map_err(|e| model.problem(format!("{}: {e}", library.version)))?.plan)
+    }
+
+    /// The model's plan: from `cache`, or built and kept there.
+    ///
+    /// # Errors
+    /// If it cannot be built. That it cannot be kept is a warning.
+    pub fn plan(
+        &self,
+        model: &ModelSpec,
+        precision: Precision,
+        cache: &Result<Cache, String>,
+    ) -> Result<Vec<u8>, EngineError> {
+        let key = self.key(model, precision)?;
+        if let Some(plan) = cache.as_ref().ok().and_then(|cache| cache.get(&key)) {
+            return Ok(plan);
+        }
+        log::info!("building an engine for {} in {} (once)", model.name, key.precision);
+        let begun = Instant::now();
+        let plan = self.build(model, precision, &mut |_, _, _| true)?;
+        log::info!("built in {:.1} s", begun.elapsed().as_secs_f64());
+        let kept = cache.as_ref().map_err(String::clone).and_then(|cache| cache.put(&key, &plan));
+        if let Err(e) = kept {
+            log::warn!("{e}; it will be built again at the next start");
+        }
+        Ok(plan)
+    }
+
+    /// Loads a plan.
+    ///
+    /// # Errors
+    /// If it does not fit this machine or the model.
+    pub fn load(
+        &self,
+        model: &ModelSpec,
+        plan: &[u8],
+        batch: usize,
+        capture: bool,
+    ) -> Result<TensorRtEngine, EngineError> {
+        let (library, gpu) = self.both()?;
+        let executor = sys::Executor::load(library, gpu, plan, batch, capture);
+        let executor = executor.map_err(|e| model.problem(format!("{}: {e}", library.version)))?;
+        TensorRtEngine::new(model, batch, executor)
+    }
+}
+
+/// The first TensorRT that is here.
+fn library(folder: Option<&Path>) -> Result<sys::Library, String> {
+    if COMPILED_IN.is_empty() {
+        return Err("this posewire was built without TensorRT's headers (docs/tensorrt.md)".into());
+    }
+    let mut refused = None;
+    for family in Family::ALL {
+        match sys::Library::open(family, folder) {
+            Ok(Some(library)) => return Ok(library),
+            Ok(None) => {}
+            Err(e) => refused = refused.or(Some(e)),
+        }
+    }
+    Err(refused.unwrap_or_else(|| {
+        let place =
+            folder.map_or("the system's library folders".into(), |f| f.display().to_string());
+        format!("no TensorRT library in {place}; this posewire serves {COMPILED_IN}")
+    }))
+}
+
+fn name_of(precision: Precision, model: &ModelSpec) -> Result<&'static str, EngineError> {
+    match precision {
+        Precision::F32 => Ok("f32"),
+        Precision::F16 => Ok("f16"),
+        Precision::I8 => Err(model.problem("int8 engines are not built yet: use f16")),
+    }
+}
+
+/// TensorRT on the first GPU.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TensorRt;
+
+impl Backend for TensorRt {
+    fn name(&self) -> &'static str {
+        "tensorrt"
+    }
+
+    fn check(&self) -> Result<(), EngineError> {
+        Machine::get().both().map(|_| ())
+    }
+
+    fn load(
+        &self,
+        model: &ModelSpec,
+        precision: Precision,
+        batch: usize,
+    ) -> Result<Box<dyn Engine>, EngineError> {
+        let machine = Machine::get();
+        let cache = Cache::usual();
+        let plan = machine.plan(model, precision, &cache)?;
+        Ok(Box::new(machine.load(model, &plan, batch, true)?))
+    }
+}
+
+/// One network on the GPU.
+pub struct TensorRtEngine {
+    model: String,
+    executor: sys::Executor,
+    signature: Signature,
+    /// Where the engine has what the signature names, in the signature's order.
+    places: [Vec<usize>; 2],
+}
+
+impl TensorRtEngine {
+    fn new(model: &ModelSpec, batch: usize, executor: sys::Executor) -> Result<Self, EngineError> {
+        let pair = |t: TensorSpec| (t.name, t.shape);
+        let signature = Signature {
+            inputs: model.inputs(batch).into_iter().map(pair).collect(),
+            outputs: model.outputs(batch).into_iter().map(pair).collect(),
+        };
+        let has = executor.tensors();
+        let place = |has: &[(String, Vec<usize>)], wanted: &[(String, Vec<usize>)]| {
+            let find = |w: &(String, Vec<usize>)| {
+                has.iter().position(|h| h == w).ok_or_else(|| {
+                    let problem = format!("the engine has {has:?}, {w:?} is not among it");
+                    model.problem(problem)
+                })
+            };
+            wanted.iter().map(find).collect::<Result<Vec<_>, _>>()
+        };
+        let places = [place(&has[0], &signature.inputs)?, place(&has[1], &signature.outputs)?];
+        Ok(Self { model: model.name.clone(), executor, signature, places })
+    }
+
+    /// True if a call is one CUDA graph.
+    pub fn is_graph(&self) -> bool {
+        self.executor.is_graph()
+    }
+
+    fn failed(&self, problem: String) -> EngineError {
+        EngineError::Run { model: self.model.clone(), problem }
+    }
+}
+
+impl Engine for TensorRtEngine {
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn run(
+        &mut self,
+        inputs: &[TensorRef<'_>],
+        outputs: &mut [TensorMut<'_>],
+    ) -> Result<(), EngineError> {
+        let s = &self.signature;
+        let right = inputs.iter().map(|t| t.shape).eq(s.inputs.iter().map(|(_, d)| d.as_slice()))
+            && outputs.iter().map(|t| &*t.shape).eq(s.outputs.iter().map(|(_, d)| d.as_slice()));
+        if !right {
+            return Err(self.failed(format!("tensors are not those of {s:?}")));
+        }
+        for (tensor, place) in inputs.iter().zip(&self.places[0]) {
+            self.executor.input(*place).copy_from_slice(tensor.data);
+        }
+        if let Err(e) = self.executor.run(LIMIT) {
+            return Err(self.failed(e));
+        }
+        for (tensor, place) in outputs.iter_mut().zip(&self.places[1]) {
+            tensor.data.copy_from_slice(self.executor.output(*place));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
