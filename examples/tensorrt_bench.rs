@@ -21,13 +21,14 @@ use posewire::capture::{self, Next, SourceOptions};
 use posewire::detect::Crop;
 use posewire::detect::decode::KeypointReader;
 use posewire::detect::preprocess::Preprocessor;
-use posewire::engine::spec::{ImageInput, Letterbox};
+use posewire::engine::spec::ImageInput;
 use posewire::engine::tensorrt::{Machine, TensorRt};
 use posewire::engine::tract::Tract;
 use posewire::engine::{
     Backend, Catalog, Engine, ModelKind, ModelSpec, Precision, StreamingLifter, TensorMut,
     TensorRef,
 };
+use posewire::pose::BoundingBox;
 use serde_json::{Value, json};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -90,7 +91,7 @@ fn windows(model: &ModelSpec) -> Result<Vec<(Vec<f32>, f32, Vec<f32>)>> {
         .collect())
 }
 
-/// A frame of the demo as a network is given it.
+/// The middle of a frame of the demo, where its person is, as a network is given it.
 fn picture(input: &ImageInput) -> Result<Vec<f32>> {
     let mut source = capture::open("demo:1", &SourceOptions::default())?;
     let frame = loop {
@@ -99,7 +100,9 @@ fn picture(input: &ImageInput) -> Result<Vec<f32>> {
         }
     };
     let image = frame.image();
-    let crop = Crop::letterbox(image.width, image.height, input, Letterbox::Centre);
+    let (w, h) = (image.width as f32, image.height as f32);
+    let middle = BoundingBox { x: 0.3 * w, y: 0.05 * h, width: 0.4 * w, height: 0.9 * h };
+    let crop = Crop::around(&middle, 1.0, input);
     let mut preprocessor = Preprocessor::new(input);
     let mut tensor = vec![0.0; preprocessor.tensor_len()];
     preprocessor.sample(&image, &crop, &mut tensor)?;
@@ -139,7 +142,7 @@ fn one(model: &ModelSpec, inputs: &[Vec<f32>], batch: usize, calls: usize) -> Re
     let wanted = run(&mut *reference, inputs)?;
     for precision in [Precision::F32, Precision::F16] {
         let begun = Instant::now();
-        let plan = Machine::get().build(model, precision, &mut |_, _, _| true)?;
+        let plan = Machine::get().build(model, precision, batch, &mut |_, _, _| true)?;
         let build_s = begun.elapsed().as_secs_f64();
         let mut line = json!({
             "model": model.name, "precision": format!("{precision:?}"), "persons": batch,

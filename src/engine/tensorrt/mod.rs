@@ -7,7 +7,8 @@
 //! - [`Machine`]: what of all that is here.
 //!
 //! An engine is built on the device from the model's ONNX file, in `f32` (without TF32) or, made by
-//! [`half_typed`](super::half_typed), in `f16`; the plan serves 1 to 8 persons in a call.
+//! [`half_typed`](super::half_typed), in `f16`, for one number of persons in a call: that is faster
+//! than one for several numbers, and a lifter has two anyway (for one person, and for many).
 
 pub mod cache;
 mod sys;
@@ -28,8 +29,6 @@ use version::{COMPILED_IN, Family};
 pub const FOLDER: &str = "POSEWIRE_TENSORRT_DIR";
 /// CUDA's driver.
 const DRIVER: &str = "libcuda.so.1";
-/// Persons in a call: smallest, usual, largest.
-const BATCH: [i32; 3] = [1, 1, 8];
 /// A GPU that does not answer for so long is taken for hung.
 const LIMIT: Duration = Duration::from_secs(2);
 
@@ -107,7 +106,12 @@ impl Machine {
     ///
     /// # Errors
     /// If there is no TensorRT or no GPU, or the model's file cannot be used.
-    pub fn key(&self, model: &ModelSpec, precision: Precision) -> Result<Key, EngineError> {
+    pub fn key(
+        &self,
+        model: &ModelSpec,
+        precision: Precision,
+        batch: usize,
+    ) -> Result<Key, EngineError> {
         let (library, gpu) = self.both()?;
         Ok(Key {
             model: model.name.clone(),
@@ -116,7 +120,7 @@ impl Machine {
             gpu: format!("{}, sm {}.{}", gpu.name, gpu.sm.0, gpu.sm.1),
             cuda: gpu.cuda,
             precision: name_of(precision, model)?.to_owned(),
-            batch: BATCH,
+            batch: fixed(batch, model)?,
             shim: library.shim_version(),
         })
     }
@@ -130,6 +134,7 @@ impl Machine {
         &self,
         model: &ModelSpec,
         precision: Precision,
+        batch: usize,
         progress: &mut dyn FnMut(&str, u32, u32) -> bool,
     ) -> Result<Vec<u8>, EngineError> {
         let library = match (&self.library, &self.gpu) {
@@ -144,7 +149,7 @@ impl Machine {
             bytes.into_owned()
         };
         let options = sys::BuildOptions {
-            batch: BATCH,
+            batch: fixed(batch, model)?,
             f16: half,
             i8: false,
             level: None,
@@ -163,15 +168,16 @@ impl Machine {
         &self,
         model: &ModelSpec,
         precision: Precision,
+        batch: usize,
         cache: &Result<Cache, String>,
     ) -> Result<Vec<u8>, EngineError> {
-        let key = self.key(model, precision)?;
+        let key = self.key(model, precision, batch)?;
         if let Some(plan) = cache.as_ref().ok().and_then(|cache| cache.get(&key)) {
             return Ok(plan);
         }
         log::info!("building an engine for {} in {} (once)", model.name, key.precision);
         let begun = Instant::now();
-        let plan = self.build(model, precision, &mut |_, _, _| true)?;
+        let plan = self.build(model, precision, batch, &mut |_, _, _| true)?;
         log::info!("built in {:.1} s", begun.elapsed().as_secs_f64());
         let kept = cache.as_ref().map_err(String::clone).and_then(|cache| cache.put(&key, &plan));
         if let Err(e) = kept {
@@ -218,6 +224,14 @@ fn library(folder: Option<&Path>) -> Result<sys::Library, String> {
     }))
 }
 
+/// The batch as a builder is told it.
+fn fixed(batch: usize, model: &ModelSpec) -> Result<[i32; 3], EngineError> {
+    match i32::try_from(batch) {
+        Ok(batch @ 1..) => Ok([batch; 3]),
+        _ => Err(model.problem(format!("no engine for {batch} persons in a call"))),
+    }
+}
+
 fn name_of(precision: Precision, model: &ModelSpec) -> Result<&'static str, EngineError> {
     match precision {
         Precision::F32 => Ok("f32"),
@@ -247,7 +261,7 @@ impl Backend for TensorRt {
     ) -> Result<Box<dyn Engine>, EngineError> {
         let machine = Machine::get();
         let cache = Cache::usual();
-        let plan = machine.plan(model, precision, &cache)?;
+        let plan = machine.plan(model, precision, batch, &cache)?;
         Ok(Box::new(machine.load(model, &plan, batch, true)?))
     }
 }

@@ -36,7 +36,7 @@ fn model(kind: ModelKind, name: &str) -> ModelSpec {
 
 fn unusable(machine: &Machine) -> String {
     let lifter = model(ModelKind::Lifter, "pstmo_s_27_live");
-    let error = machine.key(&lifter, Precision::F32).unwrap_err();
+    let error = machine.key(&lifter, Precision::F32, 1).unwrap_err();
     assert!(matches!(error, EngineError::Unavailable { .. }), "{error}");
     error.to_string()
 }
@@ -137,7 +137,7 @@ fn every_shipped_network_is_built_in_both_precisions() {
         models.iter().flat_map(|m| [Precision::F32, Precision::F16].map(|p| (m, p)))
     {
         let mut phases = 0;
-        let plan = machine.build(spec, precision, &mut |_, _, _| {
+        let plan = machine.build(spec, precision, 1, &mut |_, _, _| {
             phases += 1;
             true
         });
@@ -152,12 +152,12 @@ fn a_build_can_be_cancelled_and_a_broken_file_is_refused_with_the_reason() {
     let Some(folder) = libraries() else { return };
     let machine = Machine::look(Some(&folder), Path::new(NO_DRIVER));
     let keypoints = model(ModelKind::Keypoints, "posewire-keypoints-small");
-    let error = machine.build(&keypoints, Precision::F32, &mut |_, _, _| false).unwrap_err();
+    let error = machine.build(&keypoints, Precision::F32, 1, &mut |_, _, _| false).unwrap_err();
     assert!(error.to_string().contains("cancelled"), "{error}");
 
     let library = machine.library.as_ref().unwrap();
     let options = sys::BuildOptions {
-        batch: BATCH,
+        batch: [1, 2, 8],
         f16: false,
         i8: false,
         level: None,

@@ -98,7 +98,7 @@ uint32_t networkFlags() noexcept
 #endif
 }
 
-// The batch may be anything from min_batch to max_batch; nothing else may be unknown.
+// The batch may be anything from min_batch to max_batch, or is fixed; nothing else may be unknown.
 int32_t addProfile(pw_build const& b, IBuilder& builder, INetworkDefinition& network, IBuilderConfig& config) noexcept
 {
     IOptimizationProfile* profile = nullptr;
@@ -115,6 +115,12 @@ int32_t addProfile(pw_build const& b, IBuilder& builder, INetworkDefinition& net
         }
         if (dims.nbDims == 0 || dims.d[0] >= 0)
         {
+            continue;
+        }
+        if (b.min_batch == b.max_batch)
+        {
+            dims.d[0] = b.min_batch;
+            input->setDimensions(dims);
             continue;
         }
         profile = profile ? profile : builder.createOptimizationProfile();
@@ -252,6 +258,21 @@ void unload(pw_engine* e) noexcept
     free(e);
 }
 
+IExecutionContext* newContext(ICudaEngine& engine) noexcept
+{
+#if PW_FAMILY == 1
+    // Kernels for the very shapes are made before the first call: by default they come later, in the
+    // background, and a CUDA graph would keep the slow ones that serve until then.
+    Owned<IRuntimeConfig> config(engine.createRuntimeConfig());
+    if (config)
+    {
+        config->setDynamicShapesKernelSpecializationStrategy(DynamicShapesKernelSpecializationStrategy::kEAGER);
+        return engine.createExecutionContext(config.get());
+    }
+#endif
+    return engine.createExecutionContext();
+}
+
 pw_engine* load(void* create, void const* plan, size_t length, void* context, pw_log write) noexcept
 {
     void* memory = malloc(sizeof(pw_engine));
@@ -264,7 +285,7 @@ pw_engine* load(void* create, void const* plan, size_t length, void* context, pw
     ILogger* logger = &e->log;
     e->runtime = static_cast<IRuntime*>(newRuntime(logger, NV_TENSORRT_VERSION));
     e->engine = e->runtime ? e->runtime->deserializeCudaEngine(plan, length) : nullptr;
-    e->context = e->engine ? e->engine->createExecutionContext() : nullptr;
+    e->context = e->engine ? newContext(*e->engine) : nullptr;
     if (!e->context)
     {
         unload(e);

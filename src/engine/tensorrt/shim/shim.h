@@ -13,7 +13,7 @@ extern "C" {
 #endif
 
 // Rises with every change of this file or of what shim.cpp builds: plans of another shim are built anew.
-#define PW_SHIM_VERSION 1
+#define PW_SHIM_VERSION 2
 #define PW_MAX_RANK 8
 
 // severity: 0 internal error, 1 error, 2 warning, 3 info, 4 verbose.
@@ -40,7 +40,7 @@ struct pw_build {
     void* create_parser;
     const void* onnx;
     size_t onnx_length;
-    // Persons in one call.
+    // Persons in one call; the same three times: the engine serves that number only, and is faster.
     int32_t min_batch, opt_batch, max_batch;
     // Allowed besides f32; TensorRT 8 only, newer ones do what the file's types say.
     int32_t f16, i8;
