@@ -69,8 +69,11 @@ fn time(calls: usize, mut call: impl FnMut() -> Result<()>) -> Result<Value> {
     Ok(json!({"p50": at(0.5), "p99": at(0.99)}))
 }
 
+/// Keypoints of a window, freshness of its newest slot, context.
+type Window = (Vec<f32>, f32, Vec<f32>);
+
 /// Windows of the model's golden file, `[T][17][3]` and `[6]`.
-fn windows(model: &ModelSpec) -> Result<Vec<(Vec<f32>, f32, Vec<f32>)>> {
+fn windows(model: &ModelSpec) -> Result<Vec<Window>> {
     let bytes = model.golden_bytes()?.ok_or("no golden file")?;
     let golden: Value = serde_json::from_slice(&bytes)?;
     fn flat(value: &Value, into: &mut Vec<f32>) {

@@ -16,6 +16,7 @@ use crate::camera::{Intrinsics, IntrinsicsError};
 use crate::capture::v4l2::controls::ControlValue;
 use crate::degrade::DegradeSettings;
 use crate::detect::topdown::TopDownSettings;
+use crate::engine::Precision;
 use crate::geodetic::Geodetic;
 use crate::lift::smooth::SmoothSettings;
 use crate::lift::{LiftSettings, LifterSettings, Mount, SubjectSettings};
@@ -130,6 +131,8 @@ pub struct ModelsConfig {
 pub struct EngineConfig {
     /// `auto` (best effort, says what it chose), `tract` or `tensorrt` (strict).
     pub backend: Option<String>,
+    /// Arithmetic of the networks; tract computes in `f32` only.
+    pub precision: Option<Precision>,
 }
 
 /// One `[[publish]]`.
@@ -215,6 +218,8 @@ pub struct Plan {
     pub models: ModelsConfig,
     /// `auto`, `tract` or `tensorrt`.
     pub backend: String,
+    /// Arithmetic of the networks.
+    pub precision: Precision,
     /// Finding people.
     pub detector: TopDownSettings,
     /// Following them.
@@ -329,6 +334,7 @@ impl Config {
         Ok(Plan {
             cameras: cameras::check(alone, cameras, &lift)?,
             models,
+            precision: engine.precision.unwrap_or_default(),
             backend: engine.backend.unwrap_or_else(|| "auto".to_owned()),
             detector,
             tracker,

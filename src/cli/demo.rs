@@ -92,7 +92,7 @@ pub(super) fn demo(args: &Demo) -> Result<(), Failure> {
         subject: SubjectSettings { height_m: Some(Figure::default().body.height) },
         // Its numbers are to be those of the whole.
         degrade: DegradeSettings { enabled: false, ..DegradeSettings::default() },
-        engine: EngineConfig { backend: args.backend.clone() },
+        engine: EngineConfig { backend: args.backend.clone(), ..EngineConfig::default() },
         publish: args.publish.iter().map(|uri| PublishConfig { uri: uri.clone() }).collect(),
         ..Config::default()
     };

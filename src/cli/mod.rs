@@ -6,6 +6,7 @@ mod check;
 mod demo;
 mod devices;
 mod documents;
+mod engines;
 mod eval;
 mod export;
 mod listen;
@@ -63,6 +64,8 @@ enum Command {
     Export(export::Export),
     /// List the models that are known here, or add one
     Models(models::Models),
+    /// List, delete or build the GPU's engines
+    Engines(engines::Engines),
     /// Measure a camera: its lens, and where it is
     Calibrate(calibrate::Calibrate),
     /// Write a shell's completions to standard output
@@ -105,6 +108,7 @@ pub fn main() -> ExitCode {
         Command::Recover(args) => recover::recover(&args),
         Command::Export(args) => export::export(&args),
         Command::Models(args) => models::models(&args),
+        Command::Engines(args) => engines::engines(&args),
         Command::Calibrate(args) => calibrate::calibrate(&args),
         Command::Completions(args) => documents::completions(&args),
         Command::Man(args) => documents::man(&args),

@@ -8,7 +8,7 @@ use crate::detect::Detector;
 use crate::detect::topdown::TopDown;
 use crate::engine::catalog::Catalog;
 use crate::engine::spec::hex;
-use crate::engine::{self, Backend, ModelKind, Precision};
+use crate::engine::{self, Backend, ModelKind};
 use crate::geodetic::Geodetic;
 use crate::lift::{self, Mount};
 use crate::pipeline::Pipeline;
@@ -53,7 +53,7 @@ pub(super) fn detector(
     let finder = pick(ModelKind::Finder, &plan.models.finder)?;
     let keypoints = pick(ModelKind::Keypoints, &plan.models.keypoints)?;
     let settings = plan.detector.clone();
-    let detector = TopDown::new(backend, &finder, &keypoints, Precision::F32, settings)
+    let detector = TopDown::new(backend, &finder, &keypoints, plan.precision, settings)
         .map_err(|e| Failure::config(&e))?;
     Ok(Box::new(detector))
 }
@@ -84,7 +84,7 @@ fn build(
     let mut pipelines = Vec::with_capacity(plan.cameras.len());
     for camera in &plan.cameras {
         let detector = detector(&catalog, backend)?;
-        let lifter = lift::open(backend, &model, Precision::F32, &camera.lift, detector.skeleton())
+        let lifter = lift::open(backend, &model, plan.precision, &camera.lift, detector.skeleton())
             .map_err(|e| Failure::config(&e))?;
         let tracker = Tracker::new(plan.tracker);
         let pipeline = Pipeline::new(detector, tracker, lifter, camera.geometry, clock.clone(), id)
@@ -109,7 +109,7 @@ pub(super) fn prepare(
     let Built { pipelines, catalog, backend, why } = build(plan, detector, &clock)?;
     let settings = PublishSettings {
         engine: EngineId::from_name(backend.name()),
-        precision: PrecisionId::from_name("f32"),
+        precision: PrecisionId::from_name(plan.precision.name()),
         clock_state: plan.clock_state,
         clock: clock.clone(),
         ..PublishSettings::default()

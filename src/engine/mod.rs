@@ -27,6 +27,8 @@ pub mod tract;
 pub use catalog::Catalog;
 pub use spec::{ModelKind, ModelSpec};
 
+use serde::{Deserialize, Serialize};
+
 use crate::fault::{Fault, Severity};
 
 /// A tensor that an engine reads: row-major `f32`.
@@ -48,14 +50,28 @@ pub struct TensorMut<'a> {
 }
 
 /// Arithmetic that a network is run in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// 32-bit floating point.
+    #[default]
     F32,
     /// 16-bit floating point.
     F16,
     /// 8-bit integers where the model's manifest allows it.
+    #[serde(rename = "int8")]
     I8,
+}
+
+impl Precision {
+    /// Its name in packets and logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::I8 => "int8",
+        }
+    }
 }
 
 /// A way to compute.

@@ -44,7 +44,8 @@ use person::Past;
 use settings::Settings;
 
 /// Persons that are likely in view at once: backends with fixed batches load for so many.
-const LIKELY_PERSONS: usize = 4;
+/// How many persons a call of a lifter is prepared for, beside one.
+pub const LIKELY_PERSONS: usize = 4;
 /// Slots that are encoded in one call; windows that are lifted in one.
 const SLOTS_AT_ONCE: usize = 64;
 const WINDOWS_AT_ONCE: usize = 4;

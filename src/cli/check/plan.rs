@@ -8,6 +8,7 @@ use super::{Host, Level, Report};
 use crate::capture::{self, FrameSource, Next};
 use crate::config::{CameraPlan, Config, Plan};
 use crate::engine;
+use crate::engine::tensorrt::{Machine, version::COMPILED_IN};
 use crate::fault::{Chain, Fault, Severity};
 use crate::publish::serial::port::{Port, PortError, SerialTarget};
 use crate::publish::udp::UdpTarget;
@@ -92,32 +93,30 @@ pub(super) fn engine(plan: Option<&Plan>, host: &Host<'_>, report: &mut Report) 
     let gpu = ["dev/nvidia0", "dev/nvhost-gpu", "dev/nvgpu/igpu0"]
         .iter()
         .any(|p| host.root.join(p).exists());
-    let library = libraries(host, "libnvinfer.so");
-    match (gpu, library) {
-        (false, None) => report.note("gpu", "no NVIDIA GPU and no TensorRT here: the CPU computes"),
-        (true, None) => report.warn(
+    let machine = Machine::get();
+    match (machine.gpu(), gpu) {
+        (Ok(words), _) => report.ok("gpu", words),
+        (Err(_), false) => report.note("gpu", "no NVIDIA GPU here: the CPU computes"),
+        (Err(why), true) => report.warn(
             "gpu",
-            "an NVIDIA GPU, but no TensorRT library (libnvinfer.so)",
-            "Jetson: apt-get install tensorrt; until then the CPU computes",
+            format!("an NVIDIA GPU that cannot be used: {why}"),
+            "install its driver (Jetson: it comes with JetPack); until then the CPU computes",
         ),
-        (_, Some(path)) if engine::choose("tensorrt").is_err() => report.note(
-            "gpu",
-            format!(
-                "TensorRT is here ({path}), but not compiled into this posewire: the CPU computes"
-            ),
-        ),
-        (_, Some(path)) => report.ok("gpu", format!("TensorRT: {path}")),
     }
-}
-
-/// The first library of this name in the usual folders.
-fn libraries(host: &Host<'_>, name: &str) -> Option<String> {
-    let folders =
-        ["usr/lib/aarch64-linux-gnu", "usr/lib/x86_64-linux-gnu", "usr/lib", "usr/local/lib"];
-    folders.iter().find_map(|folder| {
-        let file = host.list(folder).into_iter().find(|f| f.starts_with(name))?;
-        Some(format!("/{folder}/{file}"))
-    })
+    let compiled_in = match COMPILED_IN {
+        "" => "this posewire was built without TensorRT's headers".to_owned(),
+        families => format!("this posewire serves {families}"),
+    };
+    match machine.library() {
+        Ok(words) => report.ok("tensorrt", format!("{words}; {compiled_in}")),
+        Err(why) if machine.gpu().is_ok() => report.warn(
+            "tensorrt",
+            format!("{why}; {compiled_in}"),
+            "Jetson: apt-get install tensorrt; docs/tensorrt.md says what is served; until then \
+             the CPU computes",
+        ),
+        Err(_) => report.note("tensorrt", format!("not used; {compiled_in}")),
+    }
 }
 
 /// Opens the configured sources and waits for a frame of each.
@@ -305,17 +304,6 @@ mod tests {
         assert!(listens(&host, port));
         drop(socket);
         assert!(!listens(&host, port));
-    }
-
-    #[test]
-    fn a_library_is_found_and_named() {
-        let root = tempfile::tempdir().unwrap();
-        let host = Host { root: root.path() };
-        assert_eq!(libraries(&host, "libnvinfer.so"), None);
-        std::fs::create_dir_all(root.path().join("usr/lib/aarch64-linux-gnu")).unwrap();
-        std::fs::write(root.path().join("usr/lib/aarch64-linux-gnu/libnvinfer.so.10"), "").unwrap();
-        let found = libraries(&host, "libnvinfer.so").unwrap();
-        assert_eq!(found, "/usr/lib/aarch64-linux-gnu/libnvinfer.so.10");
     }
 
     #[test]

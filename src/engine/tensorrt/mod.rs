@@ -117,12 +117,28 @@ impl Machine {
             model: model.name.clone(),
             onnx: cache::hex(&model.sha256),
             library: library.version.to_string(),
-            gpu: format!("{}, sm {}.{}", gpu.name, gpu.sm.0, gpu.sm.1),
+            gpu: gpu_name(gpu),
             cuda: gpu.cuda,
             precision: name_of(precision, model)?.to_owned(),
             batch: fixed(batch, model)?,
             shim: library.shim_version(),
         })
+    }
+
+    /// Why an engine that was built under `key` cannot be used here; `None` if it can.
+    pub fn unfit(&self, key: &Key) -> Option<String> {
+        let (library, gpu) = match self.both() {
+            Ok(both) => both,
+            Err(_) => return Some(self.describe()),
+        };
+        let here = Key {
+            library: library.version.to_string(),
+            gpu: gpu_name(gpu),
+            cuda: gpu.cuda,
+            shim: library.shim_version(),
+            ..key.clone()
+        };
+        (here != *key).then(|| "built by another version, or for another GPU or driver".into())
     }
 
     /// Builds a plan. `progress` is told of phases, steps done and steps in all, and may cancel by
@@ -202,6 +218,10 @@ impl Machine {
         let executor = executor.map_err(|e| model.problem(format!("{}: {e}", library.version)))?;
         TensorRtEngine::new(model, batch, executor)
     }
+}
+
+fn gpu_name(gpu: &sys::Gpu) -> String {
+    format!("{}, sm {}.{}", gpu.name, gpu.sm.0, gpu.sm.1)
 }
 
 /// The first TensorRT that is here.
@@ -318,7 +338,7 @@ impl Engine for TensorRtEngine {
     ) -> Result<(), EngineError> {
         let s = &self.signature;
         let right = inputs.iter().map(|t| t.shape).eq(s.inputs.iter().map(|(_, d)| d.as_slice()))
-            && outputs.iter().map(|t| &*t.shape).eq(s.outputs.iter().map(|(_, d)| d.as_slice()));
+            && outputs.iter().map(|t| t.shape).eq(s.outputs.iter().map(|(_, d)| d.as_slice()));
         if !right {
             return Err(self.failed(format!("tensors are not those of {s:?}")));
         }

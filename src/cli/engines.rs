@@ -1,0 +1,159 @@
+//! `posewire engines`: TensorRT's engines on this machine.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use clap::{Args, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::Failure;
+use crate::config::{Config, Plan};
+use crate::engine::tensorrt::cache::{Cache, Entry};
+use crate::engine::tensorrt::{Machine, TensorRt};
+use crate::engine::{Backend, Catalog, ModelKind, ModelSpec};
+use crate::fault::Exit;
+use crate::lift::LIKELY_PERSONS;
+
+#[derive(Args)]
+pub(super) struct Engines {
+    #[command(subcommand)]
+    action: Option<Action>,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// What has been built, and whether it can be used here (the default)
+    List,
+    /// Delete engines that this machine cannot use
+    Prune {
+        /// Those that it can use, too
+        #[arg(long)]
+        all: bool,
+    },
+    /// Build what a configuration needs, so that `run` need not
+    Build {
+        /// The configuration; without one, what posewire would run by default
+        #[arg(short, long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Wrong(String);
+
+fn failed(problem: impl Into<String>) -> Failure {
+    Failure::new(Exit::Config, &Wrong(problem.into()))
+}
+
+pub(super) fn engines(args: &Engines) -> Result<(), Failure> {
+    let cache = Cache::usual().map_err(failed)?;
+    match &args.action {
+        None | Some(Action::List) => list(&cache),
+        Some(Action::Prune { all }) => prune(&cache, *all),
+        Some(Action::Build { config }) => build(&cache, config.as_deref()),
+    }
+}
+
+/// Why an engine is of no use on this machine.
+fn useless(entry: &Entry, machine: &Machine) -> Option<String> {
+    match &entry.key {
+        Err(problem) => Some(problem.clone()),
+        Ok(key) => machine.unfit(key),
+    }
+}
+
+fn list(cache: &Cache) -> Result<(), Failure> {
+    let machine = Machine::get();
+    println!("{}", machine.describe());
+    let entries = cache.entries().map_err(failed)?;
+    if entries.is_empty() {
+        println!("no engines in {}", cache.folder().display());
+    }
+    for entry in &entries {
+        let name = entry.path.file_name().unwrap_or_default().to_string_lossy();
+        let state = useless(entry, machine).unwrap_or_else(|| "usable".into());
+        println!("{name}  {:.1} MB  {state}", entry.bytes as f64 / 1e6);
+        if let Ok(key) = &entry.key {
+            let persons = key.batch[2];
+            println!("    {} on {}, {persons} person(s) in a call", key.library, key.gpu);
+        }
+    }
+    Ok(())
+}
+
+fn prune(cache: &Cache, all: bool) -> Result<(), Failure> {
+    let machine = Machine::get();
+    for entry in cache.entries().map_err(failed)? {
+        if let Some(why) = useless(&entry, machine).or(all.then(|| "as asked".into())) {
+            std::fs::remove_file(&entry.path)
+                .map_err(|e| failed(format!("cannot delete {}: {e}", entry.path.display())))?;
+            println!("deleted {} ({why})", entry.path.display());
+        }
+    }
+    Ok(())
+}
+
+/// The networks that a plan runs, each with the number of persons in a call.
+fn wanted(plan: &Plan) -> Result<Vec<(ModelSpec, usize)>, Failure> {
+    let catalog = match &plan.models.dir {
+        Some(dir) => Catalog::with_dir(dir),
+        None => Catalog::embedded(),
+    };
+    let catalog = catalog.map_err(|e| Failure::config(&e))?;
+    let pick = |kind, name: &Option<String>| {
+        catalog.pick(kind, name.as_deref()).map_err(|e| Failure::config(&e))
+    };
+    let lifter = pick(ModelKind::Lifter, &plan.models.lifter)?;
+    let parts = lifter.streaming_parts().map_err(|e| Failure::config(&e))?;
+    let mut wanted = vec![
+        (pick(ModelKind::Finder, &plan.models.finder)?, 1),
+        (pick(ModelKind::Keypoints, &plan.models.keypoints)?, 1),
+    ];
+    match parts {
+        Some((frame, window)) => {
+            wanted.push((frame, 1));
+            wanted.extend([(window.clone(), 1), (window, LIKELY_PERSONS)]);
+        }
+        None => wanted.extend([(lifter.clone(), 1), (lifter, LIKELY_PERSONS)]),
+    }
+    Ok(wanted)
+}
+
+fn build(cache: &Cache, config: Option<&Path>) -> Result<(), Failure> {
+    let config = match config {
+        Some(path) => Config::from_file(path).map_err(|e| Failure::config(&e))?,
+        None => Config::default(),
+    };
+    let plan = config.check().map_err(|e| Failure::config(&e))?;
+    TensorRt.check().map_err(|e| Failure::config(&e))?;
+    let machine = Machine::get();
+    for (model, persons) in wanted(&plan)? {
+        let key = machine.key(&model, plan.precision, persons);
+        let key = key.map_err(|e| Failure::config(&e))?;
+        let title = format!("{} {} for {persons}", model.name, key.precision);
+        if cache.get(&key).is_some() {
+            println!("{title}: there already");
+            continue;
+        }
+        let bar = ProgressBar::new(0);
+        if let Ok(style) = ProgressStyle::with_template("{prefix}: {msg} {bar:30} {pos} of {len}") {
+            bar.set_style(style);
+        }
+        bar.set_prefix(title.clone());
+        let begun = Instant::now();
+        let plan = machine.build(&model, plan.precision, persons, &mut |phase, step, steps| {
+            if !phase.is_empty() {
+                bar.set_message(phase.to_owned());
+                bar.set_length(steps.into());
+                bar.set_position(step.into());
+            }
+            true
+        });
+        bar.finish_and_clear();
+        let plan = plan.map_err(|e| Failure::config(&e))?;
+        let path = cache.put(&key, &plan).map_err(failed)?;
+        println!("{title}: {:.1} s, {}", begun.elapsed().as_secs_f64(), path.display());
+    }
+    Ok(())
+}
