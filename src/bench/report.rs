@@ -208,3 +208,87 @@ impl Machine {
         words
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// One with some of everything.
+    pub(in super::super) fn report() -> Report {
+        let nanos: Vec<u64> = (1..=500).map(|n| n * 50_000).collect();
+        let timing = Timing::exact(nanos).unwrap();
+        let stage = |name: &str| Stage { name: name.to_owned(), timing: timing.clone() };
+        let text = |text: &str| Some(text.to_owned());
+        Report {
+            schema: SCHEMA.to_owned(),
+            date: "2026-11-29T05:00:00Z".to_owned(),
+            program: Program {
+                version: "0.1.0".to_owned(),
+                git: "0123456789ab".to_owned(),
+                profile: "release".to_owned(),
+            },
+            models: Models {
+                pipeline: "a <finder> & b".to_owned(),
+                files: vec![ModelFile {
+                    kind: "finder".to_owned(),
+                    name: "a".to_owned(),
+                    sha256: "ab".repeat(32),
+                }],
+                backend: "tract".to_owned(),
+                precision: "f32".to_owned(),
+            },
+            machine: Machine { cpu: text("A Chip"), cores: 4, load: Some(0.1), ..Machine::default() },
+            source: Source {
+                name: "clip.mjpeg".to_owned(),
+                summary: "clip".to_owned(),
+                sha256: text("cd"),
+                flat_out: false,
+            },
+            frames: Frames { given: 510, sent: 500, fps: 30.0, dropped: 10, bad: 0, poses: 480 },
+            stages: vec![stage("detect"), stage("capture-to-packet")],
+            usage: Used { seconds: 16.7, cpu_percent: 80.0, ..Used::default() },
+            page_faults_per_frame: 0.5,
+            load_s: 1.0,
+            first_packet_s: None,
+            gpu: None,
+            energy: Vec::new(),
+            joules_per_pose: None,
+            timeline: (0..8)
+                .map(|n| Moment {
+                    t_s: f64::from(n) / 4.0,
+                    cpu_percent: 40.0,
+                    rss_bytes: 1 << 27,
+                    gpu_percent: Some(25.0),
+                    gpu_watts: Some(60.0),
+                })
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn a_report_comes_back_from_its_json() {
+        let json = serde_json::to_string(&report()).unwrap();
+        assert_eq!(Report::from_json(&json), Ok(report()));
+    }
+
+    #[test]
+    fn what_is_no_report_is_refused_with_a_reason() {
+        for (text, word) in [
+            ("{", "no JSON"),
+            ("{}", "no report of posewire bench"),
+            ("{\"schema\": \"posewire-bench-0\"}", "posewire-bench-0"),
+            ("{\"schema\": \"posewire-bench-1\"}", "missing field"),
+        ] {
+            let error = Report::from_json(text).unwrap_err();
+            assert!(error.contains(word), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn people_read_every_stage_and_that_power_is_not_known() {
+        let text = report().text();
+        for word in ["detect", "capture-to-packet", "does not tell", "30.0 fps", "none"] {
+            assert!(text.contains(word), "{word}: {text}");
+        }
+    }
+}
