@@ -199,7 +199,7 @@ impl Rail {
 impl Gpu {
     /// The tool as a child that tells by itself: to start it for every reading costs 50 ms and more.
     fn start() -> Option<Self> {
-        let mut child = Command::new("nvidia-smi")
+        let child = Command::new("nvidia-smi")
             .args(["--query-gpu=power.draw,utilization.gpu,memory.used", "--format=csv,noheader,nounits", "--id=0"])
             .arg(format!("--loop-ms={GPU_EVERY_MS}"))
             .stdin(Stdio::null())

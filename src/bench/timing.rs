@@ -77,22 +77,23 @@ impl Timing {
     }
 }
 
-/// Bins from the shortest to the longest of sorted durations; empty ones between are kept.
+/// Bins from the shortest to the longest of sorted durations, nanoseconds; empty ones between are
+/// kept. Edges are whole nanoseconds: a report that was written and read again is the same.
 fn histogram(sorted: &[u64]) -> Vec<Bin> {
-    // Durations below a microsecond are one.
-    let bin = |nanos: u64| ((nanos as f64 / 1e3).max(1.0).log2() / FACTOR.log2()).floor() as usize;
-    let edge = |bin: usize| 1e-3 * FACTOR.powi(bin as i32);
     let (Some(&first), Some(&last)) = (sorted.first(), sorted.last()) else { return Vec::new() };
-    let base = bin(first);
-    let mut bins: Vec<Bin> = (base..=bin(last))
-        .map(|b| Bin { from_ms: edge(b), to_ms: edge(b + 1), count: 0 })
-        .collect();
-    for &nanos in sorted {
-        if let Some(bin) = bins.get_mut(bin(nanos) - base) {
-            bin.count += 1;
-        }
-    }
-    bins
+    // Durations below a microsecond are in the first bin there can be.
+    let edge = |n: i32| if n == 0 { 0 } else { (1e3 * FACTOR.powi(n)).round() as u64 };
+    let base = (0..).take_while(|&n| edge(n) <= first).last().unwrap_or(0);
+    let end = (base + 1..).find(|&n| edge(n) > last).unwrap_or(base + 1);
+    (base..end)
+        .map(|n| {
+            let (from, to) = (edge(n), edge(n + 1));
+            let below = |edge: u64| sorted.partition_point(|&nanos| nanos < edge);
+            let count = (below(to) - below(from)) as u64;
+            // A logarithmic axis has no 0.
+            Bin { from_ms: from.max(500) as f64 / 1e6, to_ms: to as f64 / 1e6, count }
+        })
+        .collect()
 }
 
 #[cfg(test)]
