@@ -19,9 +19,10 @@ const WORDS: Colour = [226, 230, 236];
 const LEFT: Colour = [255, 150, 60];
 const RIGHT: Colour = [70, 165, 255];
 const MIDDLE: Colour = [225, 228, 232];
-/// Half of the floor's side, and the distance of its lines, metres.
-const FLOOR: i32 = 3;
+/// The distance of the floor's lines, metres.
 const CELL: f64 = 0.5;
+/// It has at most so many in each direction: who is farther away stands beside it.
+const MOST_LINES: f64 = 40.0;
 /// Where the 3D scene is seen from: turned to the side and from above, in radians.
 const YAW: f64 = 0.6;
 const PITCH: f64 = 0.25;
@@ -91,6 +92,11 @@ fn colour_of(a: &str, b: &str) -> Colour {
     }
 }
 
+/// How large letters are in a picture of this height.
+fn letters(height: usize) -> usize {
+    (height / 240).max(2)
+}
+
 /// A person's keypoints and its number; what was not seen well is faint.
 fn flat(canvas: &mut Canvas, person: &Person, scale: f32) {
     let points = &person.keypoints.points;
@@ -111,8 +117,14 @@ fn flat(canvas: &mut Canvas, person: &Person, scale: f32) {
     let top = points.iter().enumerate().filter(|(_, p)| p.confidence > 0.3);
     let top = top.map(|(n, _)| place(n)).min_by(|a, b| a[1].total_cmp(&b[1]));
     if let Some([x, y]) = top {
-        let (x, y) = (x.max(0.0) as usize, (y - 40.0).max(0.0) as usize);
-        canvas.text(x, y, 2, &person.track.0.to_string(), WORDS);
+        let scale = letters(canvas.size().1);
+        let (x, y) = (x.max(0.0) as usize, (y - 24.0 * scale as f32).max(2.0) as usize);
+        let number = person.track.0.to_string();
+        // Readable before a bright sky, too.
+        for (dx, dy) in [(0, 1), (2, 1), (1, 0), (1, 2)] {
+            canvas.text(x + dx, y + dy, scale, &number, GROUND);
+        }
+        canvas.text(x + 1, y + 1, scale, &number, WORDS);
     }
 }
 
@@ -182,9 +194,10 @@ fn scene(canvas: &mut Canvas, poses: &PoseFrame, gravity: [f64; 3]) {
             Some((person.track.0, root.map(|r| dot(r, r).sqrt()), joints.to_vec()))
         })
         .collect();
-    let line = LETTER.1 * 2 + 6;
+    let size = letters(height);
+    let line = (LETTER.1 + 3) * size;
     if persons.is_empty() {
-        canvas.text(16, 16, 2, "nobody in 3D", WORDS);
+        canvas.text(16, 16, size, "nobody in 3D", WORDS);
         return;
     }
     let axes = level(gravity);
@@ -210,14 +223,21 @@ fn scene(canvas: &mut Canvas, poses: &PoseFrame, gravity: [f64; 3]) {
     eye.zoom = fit(width, sx).min(fit(height, sy));
     eye.middle = [(width, sx), (height, sy)].map(|(n, (a, b))| n as f64 / 2.0 - eye.zoom * (a + b) / 2.0);
 
-    // Lines of the floor at whole multiples of its cell, so that they stay where they are.
-    let snap = |v: f64| (v / CELL).round() * CELL;
-    let (fx, fz) = (snap(cx), snap(cz));
-    let reach = f64::from(FLOOR) * CELL;
-    for n in -FLOOR..=FLOOR {
-        let off = f64::from(n) * CELL;
-        eye.line(canvas, from(fx + off, y.1, fz - reach), from(fx + off, y.1, fz + reach), 1.5, GRID);
-        eye.line(canvas, from(fx - reach, y.1, fz + off), from(fx + reach, y.1, fz + off), 1.5, GRID);
+    // Lines at whole multiples of the floor's cell, one cell beyond the outermost joints.
+    let side = |(low, high): (f64, f64)| {
+        let low = (low / CELL).floor() - 1.0;
+        (low, ((high / CELL).ceil() + 1.0).min(low + MOST_LINES))
+    };
+    let lines = |(low, high): (f64, f64)| (0..=(high - low) as u32).map(move |n| CELL * (low + f64::from(n)));
+    let (across, deep) = (side(x), side(z));
+    let metres = |(low, high): (f64, f64)| (CELL * low, CELL * high);
+    let (near, far) = metres(deep);
+    for a in lines(across) {
+        eye.line(canvas, from(a, y.1, near), from(a, y.1, far), 1.5, GRID);
+    }
+    let (first, last) = metres(across);
+    for c in lines(deep) {
+        eye.line(canvas, from(first, y.1, c), from(last, y.1, c), 1.5, GRID);
     }
     let names = Skeleton::Human36m17.joint_names();
     let thick = (height as f32 / 110.0).max(3.0);
@@ -234,9 +254,9 @@ fn scene(canvas: &mut Canvas, poses: &PoseFrame, gravity: [f64; 3]) {
             Some(metres) => format!("person {track}: {metres:.2} m away"),
             None => format!("person {track}: place not known"),
         };
-        canvas.text(16, 16 + n * line, 2, &words, WORDS);
+        canvas.text(16, 16 + n * line, size, &words, WORDS);
     }
-    canvas.text(16, height.saturating_sub(16 + 2 * line), 2, "left", LEFT);
-    canvas.text(16 + 7 * 2 * LETTER.0, height.saturating_sub(16 + 2 * line), 2, "right", RIGHT);
-    canvas.text(16, height.saturating_sub(16 + line), 2, "grid 0.5 m", WORDS);
+    canvas.text(16, height.saturating_sub(16 + 2 * line), size, "left", LEFT);
+    canvas.text(16 + 7 * size * LETTER.0, height.saturating_sub(16 + 2 * line), size, "right", RIGHT);
+    canvas.text(16, height.saturating_sub(16 + line), size, "grid 0.5 m", WORDS);
 }
