@@ -19,7 +19,7 @@ const BLUE: &str = "#6a9fd4";
 pub fn svg(report: &Report) -> String {
     let mut body = String::new();
     let title = format!(
-        "{}: {:.1} fps, {} {}; {}",
+        "{}, {:.1} fps, {} {}; {}",
         report.source.name,
         report.frames.fps,
         report.models.backend,
