@@ -132,9 +132,8 @@ fn a_snapshot_shows_the_picture_on_the_left_and_the_pose_on_the_right() {
 fn a_snapshot_that_cannot_be_is_one_clear_error() {
     let folder = tempfile::tempdir().unwrap();
     let models = test_models();
-    let snapshot = |args: &[&str]| {
-        posewire(&[&["snapshot", "--models", models.as_str()], args].concat())
-    };
+    let snapshot =
+        |args: &[&str]| posewire(&[&["snapshot", "--models", models.as_str()], args].concat());
     let x = folder.path().join("x.png");
     let x = x.to_str().unwrap();
     assert_one_error(&snapshot(&["--out", x, "--at=-3"]), CONFIG, &["--at -3"]);

@@ -22,7 +22,16 @@ use rustix::termios::{Winsize, tcsetwinsize};
 const AGAIN: &str = "\r\x1b[K";
 
 fn demo(seconds: &str) -> std::process::Command {
-    command(&["run", "--source", "demo:", "--realtime", "--models", &test_models(), "--seconds", seconds])
+    command(&[
+        "run",
+        "--source",
+        "demo:",
+        "--realtime",
+        "--models",
+        &test_models(),
+        "--seconds",
+        seconds,
+    ])
 }
 
 /// What a terminal of so many columns is shown during a run of three seconds.
@@ -49,8 +58,10 @@ fn shown(columns: u16) -> String {
 #[test]
 fn a_terminal_has_one_line_that_is_written_over_and_gone_at_the_end() {
     let text = shown(200);
-    let states: Vec<&str> =
-        text.split(AGAIN).filter(|part| part.contains(" fps in, ") && part.contains("p50/p99")).collect();
+    let states: Vec<&str> = text
+        .split(AGAIN)
+        .filter(|part| part.contains(" fps in, ") && part.contains("p50/p99"))
+        .collect();
     // Twice a second, but calm: no more often.
     assert!((3..=8).contains(&states.len()), "{}: {text:?}", states.len());
     assert!(states.iter().all(|line| !line.contains('\n')), "{states:?}");

@@ -27,8 +27,8 @@ PEERS = {"onnxruntime": ["onnxruntime", "cv2"], "mediapipe": ["mediapipe"], "pyt
 
 def clip_of(source, folder):
     out = folder / "clip.y4m"
-    scale = "scale='if(gt(iw,ih),1280,-2)':'if(gt(iw,ih),-2,1280)',setpts=N/30/TB"
-    command = ["ffmpeg", "-v", "error", "-y", "-i", str(source), "-an", "-vf", scale, "-r", "30", "-pix_fmt", "yuv420p", str(out)]
+    scale = "scale='if(gt(iw,ih),1280,-2)':'if(gt(iw,ih),-2,1280)',fps=30"
+    command = ["ffmpeg", "-v", "error", "-y", "-i", str(source), "-an", "-vf", scale, "-pix_fmt", "yuv420p", str(out)]
     subprocess.run(command, check=True)
     return out
 
@@ -78,7 +78,7 @@ def main():
     a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     data = pathlib.Path(os.environ.get("POSEWIRE_DATA", ROOT / ".." / "shared" / "data"))
     target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-    a.add_argument("--clip", type=pathlib.Path, default=data / "clips/pose2sim/pose2sim_single_cam01.mp4")
+    a.add_argument("--clip", type=pathlib.Path, default=data / "clips/pose_squats.mp4")
     a.add_argument("--posewire", type=pathlib.Path, default=target / "release/posewire")
     a.add_argument("--seconds", type=float, default=10, help="of each of the two parts of each run")
     a.add_argument("--peers", nargs="*", default=list(PEERS), choices=PEERS)

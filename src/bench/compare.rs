@@ -7,7 +7,8 @@ const BUSY: f64 = 0.5;
 
 /// Both, number by number, with ratios (second by first), and what forbids to compare them.
 pub fn text(a: &Report, b: &Report) -> String {
-    let mut lines: Vec<String> = warnings(a, b).into_iter().map(|w| format!("warning: {w}")).collect();
+    let mut lines: Vec<String> =
+        warnings(a, b).into_iter().map(|w| format!("warning: {w}")).collect();
     lines.push(format!("A: {} {} ({})", a.date, a.program.git, a.program.profile));
     lines.push(format!("B: {} {} ({})", b.date, b.program.git, b.program.profile));
     lines.push(format!("{:<32}{:>12}{:>12}{:>9}", "", "A", "B", "B / A"));
@@ -111,7 +112,9 @@ mod tests {
         b.source.flat_out = !a.source.flat_out;
         b.machine.load = Some(9.0);
         let all = warnings(&a, &b).join("\n");
-        for word in ["processors", "clips of that name", "models", "paces", "B was measured on a busy"] {
+        for word in
+            ["processors", "clips of that name", "models", "paces", "B was measured on a busy"]
+        {
             assert!(all.contains(word), "{word}: {all}");
         }
         assert_eq!(all.lines().count(), 5, "{all}");

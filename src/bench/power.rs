@@ -73,7 +73,8 @@ fn number<T: std::str::FromStr>(path: &Path) -> Option<T> {
 }
 
 fn folders(path: &Path) -> Vec<PathBuf> {
-    let mut all: Vec<_> = fs::read_dir(path).into_iter().flatten().flatten().map(|e| e.path()).collect();
+    let mut all: Vec<_> =
+        fs::read_dir(path).into_iter().flatten().flatten().map(|e| e.path()).collect();
     all.sort();
     all
 }
@@ -86,7 +87,10 @@ impl Meters {
 
     fn under(class: &Path) -> Self {
         Self {
-            packages: folders(&class.join("powercap")).iter().filter_map(|p| Package::open(p)).collect(),
+            packages: folders(&class.join("powercap"))
+                .iter()
+                .filter_map(|p| Package::open(p))
+                .collect(),
             rails: rails(&class.join("hwmon")),
             gpu: None,
         }
@@ -121,7 +125,11 @@ impl Meters {
     /// What was measured in the interval of `seconds`.
     pub fn finish(&mut self, seconds: f64) -> (Vec<Energy>, Option<GpuUse>) {
         self.sample();
-        let energy = |meter: String, joules: f64| Energy { meter, joules, watts: joules / seconds.max(1e-3) };
+        let energy = |meter: String, joules: f64| Energy {
+            meter,
+            joules,
+            watts: joules / seconds.max(1e-3),
+        };
         let packages = self.packages.iter().map(|p| energy(format!("rapl:{}", p.name), p.joules));
         let rails = self.rails.iter().map(|r| energy(format!("ina3221:{}", r.label), r.joules));
         let mut all: Vec<Energy> = packages.chain(rails).collect();
@@ -156,7 +164,11 @@ impl Package {
 
     fn sample(&mut self) {
         let Some(now) = number::<u64>(&self.path) else { return };
-        let passed = if now >= self.last_uj { now - self.last_uj } else { now + self.range_uj.saturating_sub(self.last_uj) };
+        let passed = if now >= self.last_uj {
+            now - self.last_uj
+        } else {
+            now + self.range_uj.saturating_sub(self.last_uj)
+        };
         self.joules += passed as f64 / 1e6;
         self.last_uj = now;
     }
@@ -172,8 +184,15 @@ fn rails(hwmon: &Path) -> Vec<Rail> {
         }
         all.extend((1..=3).filter_map(|n| {
             let path = |kind: &str| monitor.join(format!("{kind}{n}_input"));
-            let label = fs::read_to_string(monitor.join(format!("in{n}_label"))).ok()?.trim().to_owned();
-            let rail = Rail { label, millivolt: path("in"), milliampere: path("curr"), joules: 0.0, last: Instant::now() };
+            let label =
+                fs::read_to_string(monitor.join(format!("in{n}_label"))).ok()?.trim().to_owned();
+            let rail = Rail {
+                label,
+                millivolt: path("in"),
+                milliampere: path("curr"),
+                joules: 0.0,
+                last: Instant::now(),
+            };
             rail.watts().map(|_| rail)
         }));
     }
@@ -200,7 +219,11 @@ impl Gpu {
     /// The tool as a child that tells by itself: to start it for every reading costs 50 ms and more.
     fn start() -> Option<Self> {
         let child = Command::new("nvidia-smi")
-            .args(["--query-gpu=power.draw,utilization.gpu,memory.used", "--format=csv,noheader,nounits", "--id=0"])
+            .args([
+                "--query-gpu=power.draw,utilization.gpu,memory.used",
+                "--format=csv,noheader,nounits",
+                "--id=0",
+            ])
             .arg(format!("--loop-ms={GPU_EVERY_MS}"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -209,7 +232,14 @@ impl Gpu {
             .ok()?;
         let pipe = child.stdout.as_ref();
         let ready = pipe.is_some_and(|pipe| rustix::io::ioctl_fionbio(pipe, true).is_ok());
-        let gpu = Self { child, text: String::new(), watts: Vec::new(), busy: Vec::new(), peak_mib: 0.0, newest: None };
+        let gpu = Self {
+            child,
+            text: String::new(),
+            watts: Vec::new(),
+            busy: Vec::new(),
+            peak_mib: 0.0,
+            newest: None,
+        };
         // Dropping it ends the child.
         ready.then_some(gpu)
     }
@@ -229,7 +259,8 @@ impl Gpu {
     /// A line "power, busy, memory"; what a card does not tell is "[N/A]".
     fn heard(&mut self, line: &str) {
         let mut values = line.split(',').map(|v| v.trim().parse::<f64>().ok());
-        let (watts, busy, mib) = (values.next().flatten(), values.next().flatten(), values.next().flatten());
+        let (watts, busy, mib) =
+            (values.next().flatten(), values.next().flatten(), values.next().flatten());
         self.watts.extend(watts);
         self.busy.extend(busy);
         self.peak_mib = self.peak_mib.max(mib.unwrap_or(0.0));

@@ -144,7 +144,8 @@ impl Report {
     /// # Errors
     /// In words: not JSON of this kind, or of another version of it.
     pub fn from_json(text: &str) -> Result<Self, String> {
-        let value: serde_json::Value = serde_json::from_str(text).map_err(|e| format!("no JSON: {e}"))?;
+        let value: serde_json::Value =
+            serde_json::from_str(text).map_err(|e| format!("no JSON: {e}"))?;
         match value.get("schema").and_then(|s| s.as_str()) {
             Some(SCHEMA) => serde_json::from_value(value).map_err(|e| e.to_string()),
             Some(other) => Err(format!("it is a {other:?}, and this program reads {SCHEMA:?}")),
@@ -162,31 +163,54 @@ impl Report {
         let f = &self.frames;
         let how = if self.source.flat_out { "flat out" } else { "at the source's pace" };
         let mut lines = vec![
-            format!("{} ({}), {how}, {:.1} s", self.source.name, self.source.summary, self.usage.seconds),
+            format!(
+                "{} ({}), {how}, {:.1} s",
+                self.source.name, self.source.summary, self.usage.seconds
+            ),
             format!("{}; {} {}", self.models.pipeline, self.models.backend, self.models.precision),
-            format!("{}; posewire {} ({}, {})", self.machine.words(), self.program.version, self.program.git, self.program.profile),
+            format!(
+                "{}; posewire {} ({}, {})",
+                self.machine.words(),
+                self.program.version,
+                self.program.git,
+                self.program.profile
+            ),
             String::new(),
-            format!("{:.1} fps sent; {} frames given, {} sent, {} dropped, {} bad; {} poses", f.fps, f.given, f.sent, f.dropped, f.bad, f.poses),
+            format!(
+                "{:.1} fps sent; {} frames given, {} sent, {} dropped, {} bad; {} poses",
+                f.fps, f.given, f.sent, f.dropped, f.bad, f.poses
+            ),
             format!("{:<20}{:>9}{:>9}{:>9}{:>9}  ms", "", "p50", "p90", "p99", "max"),
         ];
         for Stage { name, timing: t } in &self.stages {
             let mark = if t.exact { "" } else { "  (in buckets: up to 12.5 % high)" };
-            lines.push(format!("{name:<20}{:>9.3}{:>9.3}{:>9.3}{:>9.3}{mark}", t.p50_ms, t.p90_ms, t.p99_ms, t.max_ms));
+            lines.push(format!(
+                "{name:<20}{:>9.3}{:>9.3}{:>9.3}{:>9.3}{mark}",
+                t.p50_ms, t.p90_ms, t.p99_ms, t.max_ms
+            ));
         }
         let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
         let u = &self.usage;
         lines.push(String::new());
         lines.push(format!("CPU {:.0} % (100: one core); memory {:.0} MiB, at most {:.0}; {:.2} page faults a frame", u.cpu_percent, mib(u.rss_bytes), mib(u.peak_rss_bytes), self.page_faults_per_frame));
-        let first = self.first_packet_s.map_or_else(|| "none".to_owned(), |s| format!("after {s:.2} s"));
+        let first =
+            self.first_packet_s.map_or_else(|| "none".to_owned(), |s| format!("after {s:.2} s"));
         lines.push(format!("loaded after {:.2} s, first packet {first}", self.load_s));
         if let Some(gpu) = &self.gpu {
-            lines.push(format!("GPU busy {:.0} %, {:.0} MiB at most (all programs)", gpu.busy_percent, mib(gpu.peak_memory_bytes)));
+            lines.push(format!(
+                "GPU busy {:.0} %, {:.0} MiB at most (all programs)",
+                gpu.busy_percent,
+                mib(gpu.peak_memory_bytes)
+            ));
         }
-        let power: Vec<_> = self.energy.iter().map(|e| format!("{} {:.1} W", e.meter, e.watts)).collect();
+        let power: Vec<_> =
+            self.energy.iter().map(|e| format!("{} {:.1} W", e.meter, e.watts)).collect();
         lines.push(match (power.is_empty(), self.joules_per_pose) {
             (true, _) => "power: this machine does not tell".to_owned(),
             (false, None) => format!("power: {} (all programs)", power.join(", ")),
-            (false, Some(j)) => format!("power: {} (all programs); {j:.3} J a pose", power.join(", ")),
+            (false, Some(j)) => {
+                format!("power: {} (all programs); {j:.3} J a pose", power.join(", "))
+            }
         });
         lines.join("\n")
     }
@@ -237,7 +261,12 @@ pub(super) mod tests {
                 backend: "tract".to_owned(),
                 precision: "f32".to_owned(),
             },
-            machine: Machine { cpu: text("A Chip"), cores: 4, load: Some(0.1), ..Machine::default() },
+            machine: Machine {
+                cpu: text("A Chip"),
+                cores: 4,
+                load: Some(0.1),
+                ..Machine::default()
+            },
             source: Source {
                 name: "clip.mjpeg".to_owned(),
                 summary: "clip".to_owned(),

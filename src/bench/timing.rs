@@ -46,7 +46,8 @@ impl Timing {
         let last = nanos.len().checked_sub(1)?;
         let ms = |n: u64| n as f64 / 1e6;
         // The smallest that at least the share q does not exceed.
-        let quantile = |q: f64| ms(nanos[((nanos.len() as f64 * q).ceil() as usize).clamp(1, last + 1) - 1]);
+        let quantile =
+            |q: f64| ms(nanos[((nanos.len() as f64 * q).ceil() as usize).clamp(1, last + 1) - 1]);
         let mean_ms = nanos.iter().map(|&n| ms(n)).sum::<f64>() / nanos.len() as f64;
         Some(Self {
             count: nanos.len() as u64,
@@ -105,7 +106,10 @@ mod tests {
     #[test]
     fn quantiles_of_all_durations_are_some_of_them() {
         let t = Timing::exact((1..=200).rev().map(|n| n * 1_000_000).collect()).unwrap();
-        assert_eq!((t.count, t.p50_ms, t.p90_ms, t.p99_ms, t.max_ms), (200, 100.0, 180.0, 198.0, 200.0));
+        assert_eq!(
+            (t.count, t.p50_ms, t.p90_ms, t.p99_ms, t.max_ms),
+            (200, 100.0, 180.0, 198.0, 200.0)
+        );
         assert!((t.mean_ms - 100.5).abs() < 1e-9);
         assert_eq!(Timing::exact(Vec::new()), None);
     }
@@ -126,7 +130,9 @@ mod tests {
         let h = Histogram::default();
         h.record(Duration::from_millis(10));
         let t = Timing::bucketed(&h.snapshot()).unwrap();
-        assert!(!t.exact && t.p50_ms >= 10.0 && t.p50_ms <= 11.3 && (t.mean_ms - 10.0).abs() < 1e-6);
+        assert!(
+            !t.exact && t.p50_ms >= 10.0 && t.p50_ms <= 11.3 && (t.mean_ms - 10.0).abs() < 1e-6
+        );
         assert_eq!(Timing::bucketed(&Snapshot::default()), None);
     }
 }

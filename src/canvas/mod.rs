@@ -157,8 +157,10 @@ mod tests {
             c.text(0, 0, 1, text, WHITE);
             c.pixels
         };
-        let all: std::collections::HashSet<_> =
-            "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-:/".chars().map(|c| drawn(&c.to_string())).collect();
+        let all: std::collections::HashSet<_> = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-:/"
+            .chars()
+            .map(|c| drawn(&c.to_string()))
+            .collect();
         // The letter O and the digit 0 are told apart by its stroke.
         assert_eq!(all.len(), 40);
         assert_eq!(drawn("a"), drawn("A"));

@@ -76,7 +76,11 @@ pub(super) fn measure(args: &Bench, config: Config) -> Result<Report, Failure> {
         files: about
             .models
             .iter()
-            .map(|m| ModelFile { kind: m.kind.clone(), name: m.name.clone(), sha256: m.sha256.clone() })
+            .map(|m| ModelFile {
+                kind: m.kind.clone(),
+                name: m.name.clone(),
+                sha256: m.sha256.clone(),
+            })
             .collect(),
         backend,
         precision: options.precision.name().to_owned(),

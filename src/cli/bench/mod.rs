@@ -64,11 +64,15 @@ enum BenchError {
     File { path: String, problem: String },
     #[error("{path}: {problem}; give two files that posewire bench --json wrote")]
     Report { path: String, problem: String },
-    #[error("bench measures one camera at a time, the configuration has {0}: name one with --source")]
+    #[error(
+        "bench measures one camera at a time, the configuration has {0}: name one with --source"
+    )]
     Several(usize),
     #[error("no socket of this machine's own to send to: {0}")]
     Socket(#[from] std::io::Error),
-    #[error("no packet in {0:.0} s: nothing was measured (does the source give frames? posewire check)")]
+    #[error(
+        "no packet in {0:.0} s: nothing was measured (does the source give frames? posewire check)"
+    )]
     Silent(f64),
 }
 
@@ -107,9 +111,8 @@ pub(super) fn bench(args: &Bench) -> Result<(), Failure> {
     let report = measure::measure(args, config)?;
     println!("{}", report.text());
     let write = |path: &Option<PathBuf>, content: &dyn Fn() -> String| match path {
-        Some(path) => {
-            fs::write(path, content()).map_err(|e| Failure::new(Exit::Config, &BenchError::file(path, e)))
-        }
+        Some(path) => fs::write(path, content())
+            .map_err(|e| Failure::new(Exit::Config, &BenchError::file(path, e))),
         None => Ok(()),
     };
     write(&args.json, &|| serde_json::to_string_pretty(&report).unwrap_or_default() + "\n")?;

@@ -71,7 +71,8 @@ fn camera(image: &ImageView<'_>) -> Result<(Canvas, f32), DetectError> {
     };
     let mut sampler = Preprocessor::new(&input);
     let mut planes = vec![0.0; sampler.tensor_len()];
-    let crop = Crop { left: -0.5, top: -0.5, scale_x: image.width as f32 / width as f32, scale_y: scale };
+    let crop =
+        Crop { left: -0.5, top: -0.5, scale_x: image.width as f32 / width as f32, scale_y: scale };
     sampler.sample(image, &crop, &mut planes)?;
     let mut canvas = Canvas::new(width, height, GROUND);
     let plane = width * height;
@@ -83,7 +84,12 @@ fn camera(image: &ImageView<'_>) -> Result<(Canvas, f32), DetectError> {
 }
 
 fn colour_of(a: &str, b: &str) -> Colour {
-    match (a.starts_with("left"), b.starts_with("left"), a.starts_with("right"), b.starts_with("right")) {
+    match (
+        a.starts_with("left"),
+        b.starts_with("left"),
+        a.starts_with("right"),
+        b.starts_with("right"),
+    ) {
         // A bone from the one side to the other belongs to none.
         (true, _, _, true) | (_, true, true, _) => MIDDLE,
         (true, ..) | (_, true, ..) => LEFT,
@@ -207,11 +213,11 @@ fn scene(canvas: &mut Canvas, poses: &PoseFrame, gravity: [f64; 3]) {
         (values().fold(f64::INFINITY, f64::min), values().fold(f64::NEG_INFINITY, f64::max))
     };
     let [x, y, z] = axes.map(extent);
-    let from = |a: f64, b: f64, c: f64| {
-        along(along(along([0.0; 3], axes[0], a), axes[1], b), axes[2], c)
-    };
+    let from =
+        |a: f64, b: f64, c: f64| along(along(along([0.0; 3], axes[0], a), axes[1], b), axes[2], c);
     let (cx, cz) = ((x.0 + x.1) / 2.0, (z.0 + z.1) / 2.0);
-    let mut eye = Eye { axes, centre: from(cx, (y.0 + y.1) / 2.0, cz), middle: [0.0; 2], zoom: 1.0 };
+    let mut eye =
+        Eye { axes, centre: from(cx, (y.0 + y.1) / 2.0, cz), middle: [0.0; 2], zoom: 1.0 };
     // The persons fill the panel, but for a margin.
     let seen: Vec<[f64; 2]> = all().filter_map(|p| eye.see(p)).collect();
     let side = |k: usize| {
@@ -221,14 +227,17 @@ fn scene(canvas: &mut Canvas, poses: &PoseFrame, gravity: [f64; 3]) {
     let (sx, sy) = (side(0), side(1));
     let fit = |panel: usize, (a, b): (f64, f64)| 0.7 * panel as f64 / (b - a).max(1e-3);
     eye.zoom = fit(width, sx).min(fit(height, sy));
-    eye.middle = [(width, sx), (height, sy)].map(|(n, (a, b))| n as f64 / 2.0 - eye.zoom * (a + b) / 2.0);
+    eye.middle =
+        [(width, sx), (height, sy)].map(|(n, (a, b))| n as f64 / 2.0 - eye.zoom * (a + b) / 2.0);
 
     // Lines at whole multiples of the floor's cell, one cell beyond the outermost joints.
     let side = |(low, high): (f64, f64)| {
         let low = (low / CELL).floor() - 1.0;
         (low, ((high / CELL).ceil() + 1.0).min(low + MOST_LINES))
     };
-    let lines = |(low, high): (f64, f64)| (0..=(high - low) as u32).map(move |n| CELL * (low + f64::from(n)));
+    let lines = |(low, high): (f64, f64)| {
+        (0..=(high - low) as u32).map(move |n| CELL * (low + f64::from(n)))
+    };
     let (across, deep) = (side(x), side(z));
     let metres = |(low, high): (f64, f64)| (CELL * low, CELL * high);
     let (near, far) = metres(deep);
@@ -257,6 +266,12 @@ fn scene(canvas: &mut Canvas, poses: &PoseFrame, gravity: [f64; 3]) {
         canvas.text(16, 16 + n * line, size, &words, WORDS);
     }
     canvas.text(16, height.saturating_sub(16 + 2 * line), size, "left", LEFT);
-    canvas.text(16 + 7 * size * LETTER.0, height.saturating_sub(16 + 2 * line), size, "right", RIGHT);
+    canvas.text(
+        16 + 7 * size * LETTER.0,
+        height.saturating_sub(16 + 2 * line),
+        size,
+        "right",
+        RIGHT,
+    );
     canvas.text(16, height.saturating_sub(16 + line), size, "grid 0.5 m", WORDS);
 }

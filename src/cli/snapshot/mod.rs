@@ -104,7 +104,9 @@ pub(super) fn snapshot(args: &Snapshot) -> Result<(), Failure> {
     let (persons, posed) =
         (poses.persons.len(), poses.persons.iter().filter(|p| p.pose.is_some()).count());
     if persons == 0 {
-        log::warn!("nobody was found in this frame: the picture is the camera's alone (--at S: another moment)");
+        log::warn!(
+            "nobody was found in this frame: the picture is the camera's alone (--at S: another moment)"
+        );
     }
     println!(
         "{}: frame {}, {persons} persons, {posed} of them in 3D",
@@ -126,7 +128,8 @@ fn config(args: &Snapshot) -> Result<Config, Failure> {
     if config.cameras.is_empty() {
         let uri = config.source.uri.get_or_insert_with(|| "demo:".to_owned());
         let camera = &mut config.camera;
-        let known = camera.intrinsics.is_some() || camera.calibration.is_some() || args.fov.is_some();
+        let known =
+            camera.intrinsics.is_some() || camera.calibration.is_some() || args.fov.is_some();
         if uri.starts_with("demo:") && !known {
             camera.intrinsics = Some(DemoSource::intrinsics());
             camera.mount = Some(Mount { pitch_degrees: 0.0, roll_degrees: 0.0 });
