@@ -5,6 +5,7 @@
 //! side, [`plot`] draws one. The run itself is `cli::bench`.
 
 pub mod compare;
+pub mod gpu;
 pub mod machine;
 pub mod meter;
 pub mod plot;

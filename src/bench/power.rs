@@ -1,15 +1,12 @@
 //! Power, where the machine tells: RAPL (Intel, AMD), INA3221 (Jetson), NVIDIA's tool.
 
 use std::fs;
-use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-/// How often NVIDIA's tool is to tell, milliseconds.
-const GPU_EVERY_MS: u32 = 200;
+use super::gpu::{Gpu, GpuUse};
 
 /// What one meter said of an interval: all of what it measures, other programs included.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,17 +17,6 @@ pub struct Energy {
     pub joules: f64,
     /// Mean power, watts.
     pub watts: f64,
-}
-
-/// The graphics processor over an interval, other programs included.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct GpuUse {
-    /// Share of the time in which any kernel ran, percent.
-    pub busy_percent: f64,
-    /// That share of the interval, seconds.
-    pub busy_s: f64,
-    /// The most memory that was in use, bytes.
-    pub peak_memory_bytes: u64,
 }
 
 /// All meters that this machine has and lets this user read.
@@ -58,21 +44,11 @@ struct Rail {
     last: Instant,
 }
 
-struct Gpu {
-    child: Child,
-    text: String,
-    /// Of the measured interval.
-    watts: Vec<f64>,
-    busy: Vec<f64>,
-    peak_mib: f64,
-    newest: Option<(f64, Option<f64>)>,
-}
-
-fn number<T: std::str::FromStr>(path: &Path) -> Option<T> {
+pub(super) fn number<T: std::str::FromStr>(path: &Path) -> Option<T> {
     fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
-fn folders(path: &Path) -> Vec<PathBuf> {
+pub(super) fn folders(path: &Path) -> Vec<PathBuf> {
     let mut all: Vec<_> =
         fs::read_dir(path).into_iter().flatten().flatten().map(|e| e.path()).collect();
     all.sort();
@@ -82,7 +58,7 @@ fn folders(path: &Path) -> Vec<PathBuf> {
 impl Meters {
     /// Those of this machine; the interval begins.
     pub fn of_this_machine() -> Self {
-        Self { gpu: Gpu::start(), ..Self::under(Path::new("/sys/class")) }
+        Self { gpu: Gpu::of_this_machine(), ..Self::under(Path::new("/sys/class")) }
     }
 
     fn under(class: &Path) -> Self {
@@ -102,9 +78,7 @@ impl Meters {
         self.packages.iter_mut().for_each(|p| p.joules = 0.0);
         self.rails.iter_mut().for_each(|r| r.joules = 0.0);
         if let Some(gpu) = &mut self.gpu {
-            gpu.watts.clear();
-            gpu.busy.clear();
-            gpu.peak_mib = 0.0;
+            gpu.reset();
         }
     }
 
@@ -119,7 +93,7 @@ impl Meters {
 
     /// The graphics processor's share of the time (percent) and its power (watts), as last told.
     pub fn gpu_now(&self) -> Option<(f64, Option<f64>)> {
-        self.gpu.as_ref()?.newest
+        self.gpu.as_ref()?.newest()
     }
 
     /// What was measured in the interval of `seconds`.
@@ -134,20 +108,12 @@ impl Meters {
         let rails = self.rails.iter().map(|r| energy(format!("ina3221:{}", r.label), r.joules));
         let mut all: Vec<Energy> = packages.chain(rails).collect();
         let gpu = self.gpu.as_ref();
-        if let Some(watts) = gpu.and_then(|g| mean(&g.watts)) {
+        if let Some(watts) = gpu.and_then(Gpu::watts) {
             all.push(energy("nvidia-smi".to_owned(), watts * seconds));
         }
-        let used = gpu.and_then(|g| {
-            let busy_percent = mean(&g.busy)?;
-            let peak_memory_bytes = (g.peak_mib * f64::from(1 << 20)) as u64;
-            Some(GpuUse { busy_percent, busy_s: busy_percent / 1e2 * seconds, peak_memory_bytes })
-        });
+        let used = gpu.and_then(|g| g.used(seconds));
         (all, used)
     }
-}
-
-fn mean(values: &[f64]) -> Option<f64> {
-    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
 
 impl Package {
@@ -215,67 +181,6 @@ impl Rail {
     }
 }
 
-impl Gpu {
-    /// The tool as a child that tells by itself: to start it for every reading costs 50 ms and more.
-    fn start() -> Option<Self> {
-        let child = Command::new("nvidia-smi")
-            .args([
-                "--query-gpu=power.draw,utilization.gpu,memory.used",
-                "--format=csv,noheader,nounits",
-                "--id=0",
-            ])
-            .arg(format!("--loop-ms={GPU_EVERY_MS}"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .ok()?;
-        let pipe = child.stdout.as_ref();
-        let ready = pipe.is_some_and(|pipe| rustix::io::ioctl_fionbio(pipe, true).is_ok());
-        let gpu = Self {
-            child,
-            text: String::new(),
-            watts: Vec::new(),
-            busy: Vec::new(),
-            peak_mib: 0.0,
-            newest: None,
-        };
-        // Dropping it ends the child.
-        ready.then_some(gpu)
-    }
-
-    fn sample(&mut self) {
-        let Some(pipe) = &mut self.child.stdout else { return };
-        let mut bytes = [0; 4096];
-        while let Ok(n @ 1..) = pipe.read(&mut bytes) {
-            self.text.push_str(&String::from_utf8_lossy(&bytes[..n]));
-        }
-        while let Some(end) = self.text.find('\n') {
-            let line: String = self.text.drain(..=end).collect();
-            self.heard(&line);
-        }
-    }
-
-    /// A line "power, busy, memory"; what a card does not tell is "[N/A]".
-    fn heard(&mut self, line: &str) {
-        let mut values = line.split(',').map(|v| v.trim().parse::<f64>().ok());
-        let (watts, busy, mib) =
-            (values.next().flatten(), values.next().flatten(), values.next().flatten());
-        self.watts.extend(watts);
-        self.busy.extend(busy);
-        self.peak_mib = self.peak_mib.max(mib.unwrap_or(0.0));
-        self.newest = busy.map(|busy| (busy, watts)).or(self.newest);
-    }
-}
-
-impl Drop for Gpu {
-    fn drop(&mut self) {
-        // One that has ended already needs no killing.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -320,22 +225,5 @@ mod tests {
         let rails = rails(&class.path().join("hwmon"));
         assert_eq!(rails.iter().map(|r| r.label.as_str()).collect::<Vec<_>>(), ["VDD_IN"]);
         assert_eq!(rails[0].watts(), Some(10.0));
-    }
-
-    #[test]
-    fn what_a_card_does_not_tell_is_left_out() {
-        let child = Command::new("true").stdout(Stdio::piped()).spawn().unwrap();
-        let mut gpu = Gpu {
-            child,
-            text: String::new(),
-            watts: Vec::new(),
-            busy: Vec::new(),
-            peak_mib: 0.0,
-            newest: None,
-        };
-        gpu.heard("75.50, 40, 1024\n");
-        gpu.heard("[N/A], 60, 512\n");
-        assert_eq!((gpu.watts.as_slice(), gpu.busy.as_slice()), (&[75.5][..], &[40.0, 60.0][..]));
-        assert_eq!((gpu.peak_mib, gpu.newest), (1024.0, Some((60.0, None))));
     }
 }

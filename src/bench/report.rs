@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::gpu::GpuUse;
 use super::machine::Machine;
-use super::power::{Energy, GpuUse};
+use super::power::Energy;
 use super::timing::Timing;
 use super::usage::Used;
 
@@ -197,11 +198,9 @@ impl Report {
             self.first_packet_s.map_or_else(|| "none".to_owned(), |s| format!("after {s:.2} s"));
         lines.push(format!("loaded after {:.2} s, first packet {first}", self.load_s));
         if let Some(gpu) = &self.gpu {
-            lines.push(format!(
-                "GPU busy {:.0} %, {:.0} MiB at most (all programs)",
-                gpu.busy_percent,
-                mib(gpu.peak_memory_bytes)
-            ));
+            let memory = gpu.peak_memory_bytes.map(|b| format!(", {:.0} MiB at most", mib(b)));
+            let memory = memory.unwrap_or_default();
+            lines.push(format!("GPU busy {:.0} %{memory} (all programs)", gpu.busy_percent));
         }
         let power: Vec<_> =
             self.energy.iter().map(|e| format!("{} {:.1} W", e.meter, e.watts)).collect();

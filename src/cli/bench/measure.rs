@@ -9,8 +9,9 @@ use super::super::start::{self, Prepared};
 use super::super::status::Sample;
 use super::super::{Failure, run};
 use super::{Bench, BenchError};
+use crate::bench::gpu::GpuUse;
 use crate::bench::machine::Machine;
-use crate::bench::power::Meters;
+use crate::bench::power::{Energy, Meters};
 use crate::bench::report::{self, Frames, ModelFile, Models, Moment, Program, Source, Stage};
 use crate::bench::timing::Timing;
 use crate::bench::usage::Usage;
@@ -60,6 +61,8 @@ struct Done {
     sample: Sample,
     usage: Option<Usage>,
     seconds: f64,
+    energy: Vec<Energy>,
+    gpu: Option<GpuUse>,
 }
 
 pub(super) fn measure(args: &Bench, config: Config) -> Result<Report, Failure> {
@@ -132,13 +135,20 @@ pub(super) fn measure(args: &Bench, config: Config) -> Result<Report, Failure> {
         flat_out: args.flat_out,
     };
     watch.finish();
-    report(watch, about.began, started, models, machine, source)
-        .ok_or_else(|| BenchError::Silent(PATIENCE.as_secs_f64()).failure())
+    let silent = watch.measured().first.is_none() && watch.patience_is_over();
+    report(watch, about.began, started, models, machine, source).ok_or_else(|| {
+        let silent = silent.then(|| BenchError::Silent(PATIENCE.as_secs_f64()));
+        silent.unwrap_or(BenchError::Early).failure()
+    })
 }
 
 impl Watch {
     fn measured(&self) -> MutexGuard<'_, Measured> {
         self.measured.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn patience_is_over(&self) -> bool {
+        self.clock.now().since(self.loaded) > PATIENCE
     }
 
     /// About ten times a second; true when it is over.
@@ -148,17 +158,17 @@ impl Watch {
         {
             self.summary.clone_from(&info.summary);
         }
-        self.meters.sample();
         if self.done.is_some() {
             return true;
         }
+        self.meters.sample();
         if self.begun.is_none() {
             let first = self.measured().first;
             let now = self.clock.now();
             match first {
                 Some(first) if now.since(first) >= self.warm_up => self.begin(),
                 Some(_) => {}
-                None => return now.since(self.loaded) > PATIENCE,
+                None => return self.patience_is_over(),
             }
             return false;
         }
@@ -203,7 +213,9 @@ impl Watch {
         let seconds = begun.at.elapsed().as_secs_f64();
         self.measured().end();
         let sample = Sample::of(&self.stats);
-        self.done = Some(Done { sample, usage: Usage::now(), seconds });
+        let usage = Usage::now();
+        let (energy, gpu) = self.meters.finish(seconds);
+        self.done = Some(Done { sample, usage, seconds, energy, gpu });
     }
 }
 
@@ -217,7 +229,7 @@ fn report(
     source: Source,
 ) -> Option<Report> {
     let (begun, done) = (watch.begun.take()?, watch.done.take()?);
-    let (energy, gpu) = watch.meters.finish(done.seconds);
+    let Done { energy, gpu, .. } = done;
     let measured = watch.measured();
     let sent = measured.frames();
     if sent == 0 {

@@ -74,6 +74,8 @@ enum BenchError {
         "no packet in {0:.0} s: nothing was measured (does the source give frames? posewire check)"
     )]
     Silent(f64),
+    #[error("it ended before measuring began: a signal, or the source's end; nothing was measured")]
+    Early,
 }
 
 impl BenchError {
