@@ -78,7 +78,8 @@ impl Gpu {
     fn told(&mut self, watts: Option<f64>, busy: Option<f64>, mib: Option<f64>) {
         self.watts.extend(watts);
         self.busy.extend(busy);
-        self.peak_mib = self.peak_mib.max(mib);
+        let most = mib.map(|mib| self.peak_mib.map_or(mib, |before| before.max(mib)));
+        self.peak_mib = most.or(self.peak_mib);
         self.newest = busy.map(|busy| (busy, watts)).or(self.newest);
     }
 
