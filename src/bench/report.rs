@@ -54,8 +54,11 @@ pub struct Report {
 pub struct Program {
     /// Its version.
     pub version: String,
-    /// The commit that it is made of; "-dirty": changed since.
+    /// The commit that was checked out when it was compiled; "unknown" of a debug build, or one
+    /// that was not made from a checkout.
     pub git: String,
+    /// SHA-256 of the program's file, hexadecimal: of what was changed since the commit, too.
+    pub sha256: Option<String>,
     /// `release` or `debug`.
     pub profile: String,
 }
@@ -248,6 +251,7 @@ pub(super) mod tests {
             program: Program {
                 version: "0.1.0".to_owned(),
                 git: "0123456789ab".to_owned(),
+                sha256: None,
                 profile: "release".to_owned(),
             },
             models: Models {
