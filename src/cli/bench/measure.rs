@@ -68,6 +68,9 @@ struct Done {
 pub(super) fn measure(args: &Bench, config: Config) -> Result<Report, Failure> {
     let clock = MonotonicClock;
     let started = clock.now();
+    if cfg!(debug_assertions) {
+        log::warn!("this is a debug build: its times are no one's; cargo build --release");
+    }
     let machine = Machine::here();
     let uri = config.source.uri.clone().unwrap_or_default();
     let plan = config.check().map_err(|e| Failure::config(&e))?;
@@ -183,6 +186,7 @@ impl Watch {
         self.meters.reset();
         let usage = Usage::now();
         self.measured().begin();
+        log::info!("measuring for {} s", self.seconds.as_secs_f64());
         let at = Instant::now();
         let sample = Sample::of(&self.stats);
         self.begun = Some(Begun { at, sample, usage, last: (at, usage), timeline: Vec::new() });
