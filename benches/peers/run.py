@@ -8,7 +8,7 @@
 Each of them runs alone, in a process of its own, on one core (pinned to it) and on all; each first flat out (ms per frame, frames per
 second), then at the clip's pace, where it takes the newest frame that is due (latency from due to pose). The clip is turned into raw
 I420 of 1280 pixels and 30 fps first, so that nobody's video decoder is measured. A peer whose packages are missing is left out, and
-said so. Needs ffmpeg. Six minutes with the defaults; nothing else should run.
+said so. Needs ffmpeg. About four minutes with the defaults; nothing else should run.
 """
 
 import argparse
