@@ -20,6 +20,8 @@ def start(threads, clip):
     torch.set_num_threads(threads)
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    # Two pools of threads on the same cores: the one that waits must not spin.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     names = ["posewire-finder", "posewire-keypoints"]
     session = {n: ort.InferenceSession(str(models.MODELS / f"{n}.onnx"), options, providers=["CPUExecutionProvider"]) for n in names}
     detector = models.Detector(lambda name, feed: session[name].run(None, feed))
