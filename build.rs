@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 const SHIM: &str = "src/engine/tensorrt/shim";
 
@@ -109,7 +110,28 @@ fn support() -> Result<(), cc::Error> {
         .try_compile("posewire_tensorrt_support")
 }
 
+/// Which commit is checked out: `POSEWIRE_GIT`, for `posewire bench`. Of release builds only, since
+/// it makes the program be compiled anew after every commit.
+fn commit() {
+    if env::var("PROFILE").is_ok_and(|profile| profile != "release") {
+        return;
+    }
+    let git = |args: &[&str]| {
+        let out = Command::new("git").args(args).output().ok()?;
+        let text = String::from_utf8(out.stdout).ok()?;
+        out.status.success().then(|| text.trim().to_owned())
+    };
+    // Nothing outside of a checkout.
+    let Some(commit) = git(&["rev-parse", "--short=12", "HEAD"]) else { return };
+    println!("cargo::rustc-env=POSEWIRE_GIT={commit}");
+    // HEAD's log grows with every commit and every checkout.
+    if let Some(log) = git(&["rev-parse", "--git-path", "logs/HEAD"]) {
+        println!("cargo::rerun-if-changed={log}");
+    }
+}
+
 fn main() {
+    commit();
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed={SHIM}");
     println!("cargo::rerun-if-env-changed=TENSORRT_INCLUDE_DIR");

@@ -12,11 +12,11 @@
 //! |---|---|
 //! | what can be asked | [`cli`] |
 //! | who runs | [`runtime`] (every thread and queue), [`service`] (signals), [`config`] |
-//! | what happens to a frame | [`pipeline`]: no threads, no I/O; [`eval`]: how good the poses are |
+//! | what happens to a frame | [`pipeline`]: no threads, no I/O; [`eval`]: how good the poses are; [`bench`]: what they cost |
 //! | stages | [`capture`], [`detect`], [`track`], [`lift`], [`publish`], [`record`], [`export`], [`view`] (the live page) |
-//! | files | [`recording`]: MCAP; [`encode`]: JPEG |
+//! | files | [`recording`]: MCAP; [`encode`]: JPEG; [`canvas`]: pictures of ours |
 //! | machinery | [`engine`] (networks), [`wire`] (packets to bytes), [`decode`] (JPEG), [`calibration`] (lenses), [`download`] (HTTP), [`figure`] (the demo's human), [`frame`] (pixels) |
-//! | ground | [`pose`], [`camera`], [`degrade`], [`fault`], [`geodetic`], [`metrics`], [`rotations`], [`skeleton`], [`time`], [`handoff`], [`orientation`], [`stats`], [`thermal`] |
+//! | ground | [`pose`], [`camera`], [`degrade`], [`fault`], [`geodetic`], [`metrics`], [`rotations`], [`skeleton`], [`time`], [`handoff`], [`orientation`], [`plot`], [`stats`], [`thermal`] |
 //!
 //! Dependencies point strictly downward and the rooms of one row never import each other;
 //! `tests/layering.rs` reads the `use` lines and fails on any other arrow.
@@ -33,6 +33,7 @@ pub mod config;
 pub mod runtime;
 pub mod service;
 
+pub mod bench;
 pub mod eval;
 pub mod pipeline;
 
@@ -45,6 +46,7 @@ pub mod record;
 pub mod track;
 pub mod view;
 
+pub mod canvas;
 pub mod encode;
 pub mod recording;
 
@@ -64,6 +66,7 @@ pub mod geodetic;
 pub mod handoff;
 pub mod metrics;
 pub mod orientation;
+pub mod plot;
 pub mod pose;
 pub mod rotations;
 pub mod skeleton;

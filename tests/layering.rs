@@ -14,14 +14,14 @@ const ROWS: &[&[&str]] = &[
     &["main"],
     &["cli"],
     &["runtime", "service", "config"],
-    &["pipeline", "eval"],
+    &["pipeline", "eval", "bench"],
     &["capture", "detect", "track", "lift", "publish", "record", "export", "view"],
-    &["recording", "encode"],
+    &["recording", "encode", "canvas"],
     &["calibration", "engine", "wire", "decode", "download", "figure"],
     &["frame"],
     &["pose"],
     &["camera", "degrade", "fault", "geodetic", "metrics", "rotations"],
-    &["skeleton", "time", "handoff", "orientation", "stats", "thermal"],
+    &["skeleton", "time", "handoff", "orientation", "plot", "stats", "thermal"],
 ];
 
 /// The only files that may contain `unsafe` code.

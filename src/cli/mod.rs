@@ -1,6 +1,7 @@
 //! What can be asked of posewire: one file per subcommand.
 
 mod attend;
+mod bench;
 mod calibrate;
 mod check;
 mod demo;
@@ -18,6 +19,7 @@ mod reload;
 mod replay;
 mod run;
 mod service_status;
+mod snapshot;
 mod start;
 mod status;
 mod view;
@@ -54,6 +56,10 @@ enum Command {
     Listen(listen::Listen),
     /// List the cameras of this machine, their lasting names, formats, rates and controls
     Devices(devices::Devices),
+    /// Measure what poses cost here: latency by stage, frames per second, processor, memory, power
+    Bench(bench::Bench),
+    /// One picture (PNG): what the camera sees with 2D skeletons, and the poses in 3D
+    Snapshot(snapshot::Snapshot),
     /// Measure a lifter on data of known truth
     Eval(Box<eval::Eval>),
     /// Run a recording's frames through the present pipeline, and compare with what was recorded
@@ -103,6 +109,8 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::demo(&args),
         Command::Listen(args) => listen::listen(&args),
         Command::Devices(args) => devices::devices(&args),
+        Command::Bench(args) => bench::bench(&args),
+        Command::Snapshot(args) => snapshot::snapshot(&args),
         Command::Eval(args) => eval::eval(&args),
         Command::Replay(args) => replay::replay(&args),
         Command::Recover(args) => recover::recover(&args),

@@ -186,7 +186,7 @@ pub(super) fn run(args: Run) -> Result<(), Failure> {
 }
 
 /// A camera as the runtime has it.
-fn source(camera: &CameraPlan, pipeline: Pipeline) -> Source {
+pub(super) fn source(camera: &CameraPlan, pipeline: Pipeline) -> Source {
     let (uri, options) = (camera.source.clone(), camera.options.clone());
     let recovery = Recovery::of(&uri);
     Source { open: Box::new(move || capture::open(&uri, &options)), recovery, pipeline }

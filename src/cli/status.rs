@@ -90,6 +90,7 @@ impl Status {
         self.last = Instant::now();
         if self.on_terminal {
             let mut err = std::io::stderr().lock();
+            let line = fitted(&line, columns());
             // A status line that cannot be written is not worth a word.
             let _ = write!(err, "\r\x1b[K{line}");
             let _ = err.flush();
@@ -182,6 +183,25 @@ impl Status {
     }
 }
 
+/// How many columns the terminal has, where it tells.
+fn columns() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(std::io::stderr()).ok()?;
+    // Serial consoles know no size: 0.
+    Some(usize::from(size.ws_col)).filter(|&columns| columns > 0)
+}
+
+/// What of a line fits: one that is wrapped cannot be written over. The last column stays free,
+/// because some terminals wrap as soon as it is written to.
+fn fitted(line: &str, columns: Option<usize>) -> String {
+    match columns {
+        Some(columns) if line.chars().count() >= columns => {
+            let kept: String = line.chars().take(columns.saturating_sub(2)).collect();
+            kept + "\u{2026}"
+        }
+        _ => line.to_owned(),
+    }
+}
+
 /// Milliseconds with three significant digits or so.
 fn millis(d: Duration) -> String {
     let ms = d.as_secs_f64() * 1e3;
@@ -193,4 +213,17 @@ fn millis(d: Duration) -> String {
         1
     };
     format!("{ms:.digits$}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_cut_where_the_terminal_ends_and_its_cut_is_shown() {
+        assert_eq!(fitted("12345", Some(6)), "12345");
+        assert_eq!(fitted("12345", Some(5)), "123\u{2026}");
+        assert_eq!(fitted("12345", None), "12345");
+        assert_eq!(fitted("12345", Some(1)), "\u{2026}");
+    }
 }

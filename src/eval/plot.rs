@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::report::{Report, Run};
+use crate::plot::{escaped, page, step};
 
 /// A bar: a label, the mean, and the 10th and 90th percentile.
 struct Bar<'a> {
@@ -26,11 +27,7 @@ pub fn svg(report: &Report) -> String {
     for run in &report.runs {
         y = draw_run(&mut body, run, y);
     }
-    format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{y:.0}\" \
-         viewBox=\"0 0 {WIDTH} {y:.0}\" font-family=\"sans-serif\" font-size=\"12\">\n\
-         <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n{body}</svg>\n"
-    )
+    page(WIDTH, y, &body)
 }
 
 fn draw_run(body: &mut String, run: &Run, y: f64) -> f64 {
@@ -116,29 +113,9 @@ fn draw_bars(body: &mut String, heading: &str, bars: &[Bar<'_>], y: f64) -> f64 
     bottom + 30.0
 }
 
-/// A round distance between ticks, of which at most ten fit.
-fn step(most: f64) -> f64 {
-    let rough = most / 10.0;
-    let power = 10f64.powf(rough.log10().floor());
-    [1.0, 2.0, 5.0, 10.0].into_iter().map(|m| m * power).find(|s| *s >= rough).unwrap_or(power)
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ticks_are_round_and_few() {
-        for (most, wanted) in
-            [(1.0, 0.1), (95.0, 10.0), (130.0, 20.0), (480.0, 50.0), (501.0, 100.0)]
-        {
-            assert!((step(most) - wanted).abs() < 1e-9, "{most}: {}", step(most));
-        }
-    }
 
     #[test]
     fn labels_cannot_break_the_drawing() {
