@@ -14,6 +14,7 @@ use crate::engine::quantise::calibrate::measure;
 use crate::engine::quantise::cpu::{Collecting, Samples};
 use crate::engine::quantise::ranges::Method;
 use crate::engine::quantise::{self, Table};
+use crate::engine::spec::hex;
 use crate::engine::tract::Tract;
 use crate::engine::{Backend, Catalog, EngineError, ModelKind, ModelSpec, Precision};
 use crate::eval::Sequence;
@@ -47,13 +48,13 @@ pub(super) struct Int8 {
     /// Take one of so many windows or pictures [default: 17 of motion capture, 5 of a source]
     #[arg(long, value_name = "N")]
     every: Option<usize>,
-    /// Products that stay in floating point, by the names of their constants. The first attention's
-    /// costs more than most others together (docs/quantisation.md)
-    #[arg(long, value_name = "NAME,...", value_delimiter = ',', default_value = "tem0_qkv_w")]
+    /// Products that stay in floating point, by the beginnings of their constants' names. Of the
+    /// lifters only the aggregator is quantised: the rest costs steadiness (docs/quantisation.md)
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',', default_value = "sem_,tem")]
     keep: Vec<String>,
-    /// How ranges are chosen [default: percentile for lifters, entropy for detectors]
-    #[arg(long, value_enum)]
-    method: Option<MethodName>,
+    /// How ranges are chosen
+    #[arg(long, value_enum, default_value = "percentile")]
+    method: MethodName,
     /// Directory of models beside the embedded ones
     #[arg(short, long, value_name = "DIR")]
     models: Option<PathBuf>,
@@ -102,11 +103,9 @@ pub(super) fn int8(args: &Int8) -> Result<(), Failure> {
 fn measured(args: &Int8, catalog: &Catalog, model: &ModelSpec) -> Result<Table, Failure> {
     let lifter = model.kind() == ModelKind::Lifter;
     let method = match args.method {
-        Some(MethodName::Percentile) => Method::Percentile,
-        Some(MethodName::Mse) => Method::Mse,
-        Some(MethodName::Entropy) => Method::Entropy,
-        None if lifter => Method::Percentile,
-        None => Method::Entropy,
+        MethodName::Percentile => Method::Percentile,
+        MethodName::Mse => Method::Mse,
+        MethodName::Entropy => Method::Entropy,
     };
     let every = args.every.unwrap_or(if args.data.is_some() { 17 } else { 5 });
     let samples = Samples::new(every, args.samples);
@@ -288,8 +287,11 @@ fn write(out: &Path, model: &ModelSpec, table: &Table) -> Result<(), String> {
         Ok::<(), String>(())
     };
     std::fs::create_dir_all(out).map_err(|e| format!("{}: {e}", out.display()))?;
-    if table.model != model.name {
-        return Err(format!("the table is of {}, not of {}", table.model, model.name));
+    if table.sha256 != hex(&model.sha256) {
+        return Err(format!(
+            "the table is of another file than {}'s, which it calls {}: calibrate it",
+            model.name, table.model
+        ));
     }
     let mut parts = vec![(model.name.clone(), model.clone())];
     if model.kind() == ModelKind::Lifter

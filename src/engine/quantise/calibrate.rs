@@ -15,7 +15,7 @@ use crate::engine::{Backend, EngineError, ModelKind, ModelSpec, Precision};
 pub const FEWEST: usize = 16;
 
 /// The table of `model` from `samples` (for each the inputs at batch 1, in the manifest's order).
-/// Products with the constants `keep` stay in floating point. `data` says in words what samples are. `progress` is told how many of how many runs are done.
+/// Products whose constants' names begin with one of `keep` stay in floating point. `data` says in words what samples are. `progress` is told how many of how many runs are done.
 ///
 /// # Errors
 /// If there are too few samples, they are of another model, or the network cannot be run.
@@ -63,7 +63,7 @@ fn ranges(
     let bytes = model.bytes().map_err(|e| e.to_string())?;
     let (mut proto, constants) = open(&bytes)?;
     let mut sites = sites::find(onnx::graph(&proto)?, &constants);
-    sites.retain(|s| !keep.contains(&s.key));
+    sites.retain(|s| !keep.iter().any(|k| s.key.starts_with(k.as_str())));
     if sites.is_empty() {
         return Err("it has no product that is worth quantising".to_owned());
     }

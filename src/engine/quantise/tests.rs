@@ -187,3 +187,59 @@ fn too_few_samples_make_no_table() {
         calibrate::measure(&model, &samples, Method::Mse, &[], String::new(), &mut |_, _| {});
     assert!(made.unwrap_err().to_string().contains("more or longer data"));
 }
+
+#[test]
+fn the_shipped_tables_are_of_the_shipped_lifters_and_say_how_far_8_bits_are_off() {
+    for name in ["pstmo_s_27_live", "pstmo_s_81_live"] {
+        let model = lifter(name);
+        let table = shipped(&model).unwrap().unwrap();
+        assert!(table.samples >= 512, "{name}: {}", table.samples);
+        let budget = crate::engine::gate::budget(&model, Precision::I8).unwrap();
+        let mut network = Simulated(table).load_lifter(&model, Precision::I8, 1).unwrap();
+        let verdict = crate::engine::gate::verify_lifter(&model, network.as_mut(), budget);
+        let verdict = verdict.unwrap().unwrap();
+        assert!(verdict.passed() && verdict.mean > 0.01, "{name}: {verdict}");
+    }
+}
+
+#[test]
+fn tensorrt_builds_8_bit_lifters_and_says_what_it_refuses_of_detectors() {
+    use crate::engine::tensorrt::{FOLDER, Machine};
+    let Some(folder) = std::env::var_os(FOLDER) else {
+        eprintln!("skipped: {FOLDER} does not say where TensorRT's libraries are");
+        return;
+    };
+    let nobody = std::path::Path::new("libcuda-of-nobody.so");
+    let machine = Machine::look(Some(folder.as_ref()), nobody);
+    if let Err(e) = machine.library() {
+        eprintln!("skipped: {e}");
+        return;
+    }
+    // As it is in the file: a network that says its types is not typed again.
+    let build = |model: &ModelSpec, table: &Table| {
+        let eight = int8(&model.bytes().unwrap(), table).unwrap();
+        let made = ModelSpec {
+            sha256: crate::engine::spec::sha256(&eight),
+            weights: Asset::Made(eight.into()),
+            ..model.clone()
+        };
+        machine.build(&made, Precision::F32, &mut |_, _, _| true)
+    };
+    for name in ["pstmo_s_27_live", "pstmo_s_81_live"] {
+        let model = lifter(name);
+        for table in [shipped(&model).unwrap().unwrap(), table(&model, 4.0)] {
+            let (frame, window) = model.streaming_parts().unwrap().unwrap();
+            for part in [&model, &frame, &window] {
+                let plan = build(part, &table).unwrap_or_else(|e| panic!("{}: {e}", part.name));
+                assert!(plan.len() > 100_000, "{}: {} bytes", part.name, plan.len());
+            }
+        }
+    }
+    let detector = Catalog::embedded().unwrap();
+    let detector = detector.pick(ModelKind::Keypoints, Some("posewire-keypoints")).unwrap();
+    // Q/DQ around Conv: some libraries build it, some refuse it, none may crash.
+    match build(&detector, &table(&detector, 4.0)) {
+        Ok(plan) => eprintln!("{}: built, {} bytes", detector.name, plan.len()),
+        Err(e) => eprintln!("{e}"),
+    }
+}
