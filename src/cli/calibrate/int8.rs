@@ -45,7 +45,7 @@ pub(super) struct Int8 {
     /// How many windows or pictures
     #[arg(long, value_name = "N", default_value_t = 1024)]
     samples: usize,
-    /// Take one of so many windows or pictures [default: 17 of motion capture, 5 of a source]
+    /// Take one of so many windows or pictures [default: 11 of motion capture, 5 of a source]
     #[arg(long, value_name = "N")]
     every: Option<usize>,
     /// Products that stay in floating point, by the beginnings of their constants' names. Of the
@@ -107,7 +107,7 @@ fn measured(args: &Int8, catalog: &Catalog, model: &ModelSpec) -> Result<Table, 
         MethodName::Mse => Method::Mse,
         MethodName::Entropy => Method::Entropy,
     };
-    let every = args.every.unwrap_or(if args.data.is_some() { 17 } else { 5 });
+    let every = args.every.unwrap_or(if args.data.is_some() { 11 } else { 5 });
     let samples = Samples::new(every, args.samples);
     let name = |p: &Path| p.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let data = match (&args.data, &args.source) {

@@ -193,7 +193,7 @@ fn the_shipped_tables_are_of_the_shipped_lifters_and_say_how_far_8_bits_are_off(
     for name in ["pstmo_s_27_live", "pstmo_s_81_live"] {
         let model = lifter(name);
         let table = shipped(&model).unwrap().unwrap();
-        assert!(table.samples >= 512, "{name}: {}", table.samples);
+        assert!(table.samples >= 500, "{name}: {}", table.samples);
         let budget = crate::engine::gate::budget(&model, Precision::I8).unwrap();
         let mut network = Simulated(table).load_lifter(&model, Precision::I8, 1).unwrap();
         let verdict = crate::engine::gate::verify_lifter(&model, network.as_mut(), budget);
