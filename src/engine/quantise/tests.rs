@@ -223,7 +223,7 @@ fn tensorrt_builds_8_bit_lifters_and_says_what_it_refuses_of_detectors() {
             weights: Asset::Made(eight.into()),
             ..model.clone()
         };
-        machine.build(&made, Precision::F32, &mut |_, _, _| true)
+        machine.build(&made, Precision::F32, 1, &mut |_, _, _| true)
     };
     for name in ["pstmo_s_27_live", "pstmo_s_81_live"] {
         let model = lifter(name);
