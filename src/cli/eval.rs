@@ -7,6 +7,8 @@ use clap::{Args, ValueEnum};
 use super::Failure;
 use crate::camera::Intrinsics;
 use crate::engine::catalog::Catalog;
+use crate::engine::quantise::Table;
+use crate::engine::quantise::cpu::Simulated;
 use crate::engine::spec::hex;
 use crate::engine::{self, Backend, ModelKind, ModelSpec, Precision};
 use crate::eval::mocap::Mocap;
@@ -37,6 +39,9 @@ pub(super) struct Eval {
     /// What computes; may be given several times
     #[arg(long, value_name = "NAME", default_value = "auto")]
     backend: Vec<String>,
+    /// For `--backend simulated`: the table of ranges whose 8-bit network is simulated on the CPU
+    #[arg(long, value_name = "FILE")]
+    ranges: Option<PathBuf>,
     /// In which arithmetic; may be given several times
     #[arg(long, value_enum, default_value = "f32")]
     precision: Vec<PrecisionName>,
@@ -141,7 +146,11 @@ pub(super) fn eval(args: &Eval) -> Result<(), Failure> {
         runs: Vec::new(),
     };
     for name in &args.backend {
-        let (backend, _) = engine::choose(name).map_err(|e| Failure::config(&e))?;
+        let simulated = (name == "simulated").then(|| simulated(args)).transpose()?;
+        let backend: &dyn Backend = match &simulated {
+            Some(simulated) => simulated,
+            None => engine::choose(name).map_err(|e| Failure::config(&e))?.0,
+        };
         for precision in &args.precision {
             for &flip in flips {
                 let run =
@@ -158,6 +167,17 @@ pub(super) fn eval(args: &Eval) -> Result<(), Failure> {
     };
     write(&args.json, &|| serde_json::to_string_pretty(&report).unwrap_or_default() + "\n")?;
     write(&args.plot, &|| plot::svg(&report))
+}
+
+/// The 8-bit network of a table that may not have been measured yet.
+fn simulated(args: &Eval) -> Result<Simulated, Failure> {
+    let Some(path) = &args.ranges else {
+        let problem = "--backend simulated needs a table of ranges: --ranges FILE".to_owned();
+        return Err(failed(EvalError::Asked(problem)));
+    };
+    let text = std::fs::read_to_string(path).map_err(|e| e.to_string());
+    let table = text.and_then(|t| Table::read(&t));
+    table.map(Simulated).map_err(|e| failed(EvalError::data(path.display(), e)))
 }
 
 /// What there is to be lifted.

@@ -10,13 +10,18 @@
 //! - [`tract`]: the CPU backend; [`pstmo`] is our own evaluator of lifters, which it uses where it
 //!   can.
 //! - [`streaming`]: lifters evaluated slot by slot.
+//! - [`onnx`]: ONNX files read, changed and written; [`quantise`]: networks in fewer bits.
+//! - [`gate`]: does a loaded network answer as the trained one, and which one is fastest?
 
 pub mod catalog;
+pub mod gate;
 pub mod half_typed;
 pub mod import;
 mod manifest;
 pub mod offer;
+pub mod onnx;
 pub mod pstmo;
+pub mod quantise;
 pub mod spec;
 pub mod streaming;
 pub mod tensorrt;
@@ -29,6 +34,7 @@ pub use spec::{ModelKind, ModelSpec};
 
 use serde::{Deserialize, Serialize};
 
+use self::gate::Budget;
 use crate::fault::{Fault, Severity};
 
 /// A tensor that an engine reads: row-major `f32`.
@@ -95,6 +101,14 @@ pub trait Backend: Sync {
         precision: Precision,
         batch: usize,
     ) -> Result<Box<dyn Engine>, EngineError>;
+
+    /// How far the answers of a lifter that was loaded may be from the trained network's.
+    ///
+    /// # Errors
+    /// If 8 bits are asked for and nobody measured what they cost.
+    fn budget(&self, model: &ModelSpec, precision: Precision) -> Result<Budget, EngineError> {
+        gate::budget(model, precision)
+    }
 
     /// Loads a lifter that is evaluated slot by slot. `persons` is how many windows one call is
     /// likely to have. Here: from the model's per-frame and per-window graphs, or its

@@ -41,6 +41,8 @@ pub enum Asset {
     Embedded(&'static [u8]),
     /// On disk.
     File(PathBuf),
+    /// Made from another one, in memory.
+    Made(std::sync::Arc<[u8]>),
 }
 
 /// One network and everything its manifest says about it.
@@ -507,6 +509,7 @@ impl ModelSpec {
     fn read(&self, asset: &Asset) -> Result<Cow<'static, [u8]>, EngineError> {
         match asset {
             Asset::Embedded(bytes) => Ok(Cow::Borrowed(bytes)),
+            Asset::Made(bytes) => Ok(Cow::Owned(bytes.to_vec())),
             Asset::File(path) => std::fs::read(path).map(Cow::Owned).map_err(|e| {
                 self.problem(format!(
                     "{} cannot be read: {e}. Put the file there, or correct `file` in {}",
@@ -589,6 +592,7 @@ impl fmt::Display for Asset {
         match self {
             Self::Embedded(_) => f.write_str("the embedded file"),
             Self::File(path) => path.display().fmt(f),
+            Self::Made(_) => f.write_str("the converted file"),
         }
     }
 }

@@ -155,7 +155,8 @@ impl Lifter {
         }
         let settings = settings.check(model)?;
         let mut network = backend.load_lifter(model, precision, LIKELY_PERSONS)?;
-        let cases = golden::verify(model, network.as_mut())?;
+        let budget = backend.budget(model, precision)?;
+        let cases = golden::verify(model, network.as_mut(), budget)?;
         log::debug!("lifter {}: {cases} golden windows reproduced", model.name);
         log::info!("lifter {}: {}", model.name, network.describe());
         Ok(Self::with_network(&model.name, spec.clone(), settings, network))

@@ -401,5 +401,5 @@ fn a_backend_that_is_a_millimetre_off_is_refused_at_start() {
     let refused = Lifter::new(&Wrong, model, Precision::F32, &LiftSettings::default());
     let error = refused.err().expect("it is refused");
     assert_eq!(error.severity(), Severity::Fatal);
-    assert!(error.to_string().contains("golden case 0"), "{error}");
+    assert!(error.to_string().contains("1.000 mm at most over 3 cases"), "{error}");
 }

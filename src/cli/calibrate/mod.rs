@@ -2,6 +2,7 @@
 
 mod camera;
 mod collect;
+mod int8;
 mod pictures;
 mod place;
 
@@ -28,6 +29,8 @@ enum Action {
     Board(DrawBoard),
     /// Find where the camera is, from a picture of the board lying at a known place
     Place(place::Place),
+    /// Find the ranges of a network's activations, and write it in 8 bits
+    Int8(int8::Int8),
     /// Turn a calibration of OpenCV, ROS or Kalibr into a file of ours
     Import(Import),
 }
@@ -75,6 +78,7 @@ pub(super) fn calibrate(args: &Calibrate) -> Result<(), Failure> {
         Action::Camera(args) => camera::camera(args),
         Action::Board(args) => draw_board(args),
         Action::Place(args) => place::place(args),
+        Action::Int8(args) => int8::int8(args),
         Action::Import(args) => import(args),
     }
 }

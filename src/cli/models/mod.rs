@@ -124,6 +124,7 @@ fn info(model: &ModelSpec) -> Result<(), Failure> {
     let place = match &model.weights {
         Asset::Embedded(bytes) => format!("in the program, {} bytes", bytes.len()),
         Asset::File(path) => path.display().to_string(),
+        Asset::Made(bytes) => format!("in memory, {} bytes", bytes.len()),
     };
     println!("name           {}", model.name);
     println!("kind           {}", model.kind());

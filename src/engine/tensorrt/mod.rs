@@ -48,7 +48,7 @@ impl Machine {
         })
     }
 
-    fn look(folder: Option<&Path>, driver: &Path) -> Self {
+    pub(super) fn look(folder: Option<&Path>, driver: &Path) -> Self {
         // First the driver: without one some versions of TensorRT crash where they should refuse.
         let gpu = sys::Driver::open(driver)
             .map_err(|e| format!("no NVIDIA driver: {e}"))
