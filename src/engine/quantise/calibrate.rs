@@ -4,7 +4,7 @@ use super::cpu::{Samples, Simulated};
 use super::ranges::{Histogram, Method};
 use super::sites::{self, Site};
 use super::table::{Range, Table};
-use super::watch::Watched;
+use super::watch::{Tell, Watched};
 use super::{open, smooth};
 use crate::engine::gate::{self, Budget};
 use crate::engine::onnx::{self, stem};
@@ -78,8 +78,7 @@ fn ranges(
     constants.put_back(onnx::graph_mut(&mut proto)?);
     let watched = Watched::new(&proto, model.inputs(1), &tensors)?;
     let total = 2 * samples.len();
-    let run = |sample: &Vec<Vec<f32>>,
-               tell: &mut dyn FnMut(usize, &[f32]) -> Result<(), String>| {
+    let run = |sample: &Vec<Vec<f32>>, tell: &mut Tell<'_>| {
         let inputs: Vec<&[f32]> = sample.iter().map(Vec::as_slice).collect();
         watched.run(&inputs, tell)
     };

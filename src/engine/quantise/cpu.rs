@@ -37,7 +37,7 @@ impl Samples {
     fn offer(&self, make: impl FnOnce() -> Vec<Vec<f32>>) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.seen += 1;
-        if kept.seen % kept.every == 0 && kept.samples.len() < kept.most {
+        if kept.seen.is_multiple_of(kept.every) && kept.samples.len() < kept.most {
             kept.samples.push(make());
         }
     }

@@ -1,10 +1,13 @@
 //! Runs a network on the CPU and looks at tensors inside of it.
 
-use tract_onnx::pb::{GraphProto, ModelProto};
+use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::*;
 
 use crate::engine::onnx;
 use crate::engine::spec::TensorSpec;
+
+/// Is told a tensor's place in the list and its values.
+pub type Tell<'a> = dyn FnMut(usize, &[f32]) -> Result<(), String> + 'a;
 
 /// A network whose inner tensors are told.
 pub struct Watched {
@@ -42,16 +45,11 @@ impl Watched {
         Ok(Self { plan: TypedSimplePlan::new(typed).map_err(said)?, inputs })
     }
 
-    /// Runs `inputs` (row-major, one for each input) and tells each tensor's values, with the size
-    /// of its innermost axis.
+    /// Runs `inputs` (row-major, one for each input) and tells each tensor's values.
     ///
     /// # Errors
     /// If the inputs are of other sizes, or running fails.
-    pub fn run(
-        &self,
-        inputs: &[&[f32]],
-        tell: &mut dyn FnMut(usize, &[f32]) -> Result<(), String>,
-    ) -> Result<(), String> {
+    pub fn run(&self, inputs: &[&[f32]], tell: &mut Tell<'_>) -> Result<(), String> {
         let said = |e: TractError| format!("running failed: {e:#}");
         let feed = self
             .inputs
@@ -67,12 +65,4 @@ impl Watched {
         }
         Ok(())
     }
-}
-
-/// The names of `tensors` as outputs do not have to be declared: tract finds them by name. But an
-/// input that no chosen tensor depends on has to stay one.
-#[must_use]
-pub fn has(graph: &GraphProto, tensor: &str) -> bool {
-    graph.node.iter().any(|n| n.output.iter().any(|o| o == tensor))
-        || graph.input.iter().any(|i| i.name == tensor)
 }
