@@ -6,8 +6,9 @@
 //! - products (`MatMul`, `Conv`), what only moves values, activations and softmax are in `f16`;
 //! - normalisation, means, variances and everything else stays in `f32`: squares of large values
 //!   overflow, differences of close ones vanish;
-//! - inputs and outputs are `f32` as they were. A lifter's first product (coordinates) and its last
-//!   one (metres: `f16` has half millimetres there) and its residual sums stay in `f32`, too.
+//! - inputs and outputs are `f32` as they were. Of a lifter, all products of a single frame, attention
+//!   (its scores are differences of large numbers), residual sums and the last product (metres: `f16`
+//!   has half millimetres there) stay in `f32`, too.
 //!
 //! Weights that lie as `f16` in the file, with a `Cast` behind them, are used as they are.
 
@@ -200,8 +201,8 @@ impl Rewriter {
     }
 }
 
-/// Outputs of the nodes that stay in `f32` though their kind would not: a lifter's first and last
-/// product with what is around them, and its residual sums.
+/// Outputs of the nodes that stay in `f32` though their kind would not: of a lifter, what the module's
+/// page says.
 fn exact(graph: &GraphProto) -> HashSet<String> {
     let mut exact = HashSet::new();
     if graph.node.iter().any(|n| n.op_type == "Conv") {
@@ -212,18 +213,12 @@ fn exact(graph: &GraphProto) -> HashSet<String> {
     let computed: HashSet<&String> =
         graph.node.iter().filter(|n| n.op_type != "Cast").flat_map(|n| &n.output).collect();
     let weights: HashSet<&String> = graph.initializer.iter().map(|w| &w.name).collect();
-    // Forwards: up to the first product.
-    let mut raw: HashSet<&String> = graph.input.iter().map(|i| &i.name).collect();
     // Backwards: down to the last one.
     let mut asked: HashSet<&String> = graph.output.iter().map(|o| &o.name).collect();
-    for node in &graph.node {
-        if node.input.iter().any(|name| raw.contains(name)) {
-            exact.extend(node.output.iter().cloned());
-            if !product(node) {
-                raw.extend(&node.output);
-            }
-        }
-    }
+    // Up to the first normalisation: coordinates, and what is made of a frame. Half a thousandth of
+    // them is more than of anything behind.
+    let encoder = graph.node.iter().take_while(|n| n.op_type != "LayerNormalization");
+    exact.extend(encoder.flat_map(|n| n.output.iter().cloned()));
     for node in graph.node.iter().rev() {
         if node.output.iter().any(|name| asked.contains(name)) {
             exact.extend(node.output.iter().cloned());
@@ -287,4 +282,66 @@ fn halves(weight: &TensorProto) -> Result<Vec<u8>, String> {
         out.extend_from_slice(&half.to_le_bytes());
     }
     Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn graph(name: &str) -> GraphProto {
+        let path = format!("{}/models/{name}.onnx", env!("CARGO_MANIFEST_DIR"));
+        let half = to_half(&std::fs::read(path).unwrap()).unwrap();
+        ModelProto::decode(&*half).unwrap().graph.unwrap()
+    }
+
+    /// Products by weights: how many in `f16`, how many in `f32`.
+    fn products(graph: &GraphProto) -> (usize, usize) {
+        let halves: HashSet<&String> = graph
+            .initializer
+            .iter()
+            .filter(|w| w.data_type == DataType::Float16 as i32)
+            .map(|w| &w.name)
+            .collect();
+        let all = graph.node.iter().filter(|n| PRODUCTS.contains(&n.op_type.as_str()));
+        let (half, rest): (Vec<_>, Vec<_>) = all.partition(|n| halves.contains(&n.input[1]));
+        (half.len(), rest.len())
+    }
+
+    #[test]
+    fn a_detector_is_in_half_precision_throughout_and_its_borders_are_not() {
+        for name in ["posewire-keypoints", "posewire-finder"] {
+            let graph = graph(name);
+            let (half, rest) = products(&graph);
+            assert!(half > 20 && rest == 0, "{name}: {half} and {rest}");
+            let first =
+                &graph.node.iter().find(|n| n.input.contains(&graph.input[0].name)).unwrap();
+            assert_eq!(first.op_type, "Cast");
+            for output in &graph.output {
+                let last = graph.node.iter().find(|n| n.output.contains(&output.name)).unwrap();
+                assert_eq!(last.attribute[0].i, DataType::Float as i64, "{name} {}", output.name);
+            }
+        }
+    }
+
+    #[test]
+    fn of_a_lifter_only_the_products_behind_attention_are() {
+        // Three encoder and four aggregator layers: projection and two of the feed-forward block each.
+        let (half, rest) = products(&graph("pstmo_s_81_live"));
+        assert_eq!(half, 3 * 7, "and {rest} others");
+        // Nothing of a single frame.
+        assert_eq!(products(&graph("pstmo_s_81_live.frame")).0, 0);
+        let (half, _) = products(&graph("pstmo_s_81_live.window"));
+        assert!((3 * 7 - 1..=3 * 7).contains(&half), "{half}");
+    }
+
+    #[test]
+    fn the_same_file_comes_out_every_time_and_what_is_no_network_does_not() {
+        let path = format!("{}/models/pstmo_s_27_live.onnx", env!("CARGO_MANIFEST_DIR"));
+        let bytes = std::fs::read(path).unwrap();
+        assert_eq!(to_half(&bytes).unwrap(), to_half(&bytes).unwrap());
+        assert!(to_half(b"words").unwrap_err().contains("ONNX"));
+        assert!(to_half(&[]).unwrap_err().contains("no graph"));
+        let large = TensorProto { float_data: vec![1.0, 1e5], ..TensorProto::default() };
+        assert!(halves(&large).unwrap_err().contains("too much for f16"));
+    }
 }
