@@ -14,9 +14,12 @@ pub mod cache;
 mod sys;
 pub mod version;
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
+
+use sha2::{Digest, Sha256};
 
 use super::spec::TensorSpec;
 use super::{
@@ -113,9 +116,14 @@ impl Machine {
         batch: usize,
     ) -> Result<Key, EngineError> {
         let (library, gpu) = self.both()?;
+        // Of what is built: how half-typed networks are made may change while their file does not.
+        let onnx = match precision {
+            Precision::F16 => Sha256::digest(typed(library, model, precision)?).into(),
+            _ => model.sha256,
+        };
         Ok(Key {
             model: model.name.clone(),
-            onnx: cache::hex(&model.sha256),
+            onnx: cache::hex(&onnx),
             library: library.version.to_string(),
             gpu: gpu_name(gpu),
             cuda: gpu.cuda,
@@ -157,16 +165,10 @@ impl Machine {
             (Ok(library), _) if library.family == Family::Rtx => library,
             _ => self.both()?.0,
         };
-        let bytes = model.bytes()?;
-        let half = name_of(precision, model)? == "f16";
-        let typed = if half && library.family.strongly_typed() {
-            half_typed::to_half(&bytes).map_err(|e| model.problem(e))?
-        } else {
-            bytes.into_owned()
-        };
+        let typed = typed(library, model, precision)?;
         let options = sys::BuildOptions {
             batch: fixed(batch, model)?,
-            f16: half,
+            f16: name_of(precision, model)? == "f16",
             i8: false,
             level: None,
             workspace: Some(1 << 29),
@@ -252,12 +254,30 @@ fn fixed(batch: usize, model: &ModelSpec) -> Result<[i32; 3], EngineError> {
     }
 }
 
+/// Shape and number of values of a signature's tensor.
+fn wanted((_, shape): &(String, Vec<usize>)) -> (&[usize], usize) {
+    (shape, shape.iter().product())
+}
+
 fn name_of(precision: Precision, model: &ModelSpec) -> Result<&'static str, EngineError> {
     match precision {
         Precision::F32 => Ok("f32"),
         Precision::F16 => Ok("f16"),
         Precision::I8 => Err(model.problem("int8 engines are not built yet: use f16")),
     }
+}
+
+/// The ONNX file that is built for a precision.
+fn typed(
+    library: &sys::Library,
+    model: &ModelSpec,
+    precision: Precision,
+) -> Result<Cow<'static, [u8]>, EngineError> {
+    let bytes = model.bytes()?;
+    if name_of(precision, model)? == "f16" && library.family.strongly_typed() {
+        return half_typed::to_half(&bytes).map(Cow::Owned).map_err(|e| model.problem(e));
+    }
+    Ok(bytes)
 }
 
 /// TensorRT on the first GPU.
@@ -337,8 +357,10 @@ impl Engine for TensorRtEngine {
         outputs: &mut [TensorMut<'_>],
     ) -> Result<(), EngineError> {
         let s = &self.signature;
-        let right = inputs.iter().map(|t| t.shape).eq(s.inputs.iter().map(|(_, d)| d.as_slice()))
-            && outputs.iter().map(|t| t.shape).eq(s.outputs.iter().map(|(_, d)| d.as_slice()));
+        let given_in = inputs.iter().map(|t| (t.shape, t.data.len()));
+        let given_out = outputs.iter().map(|t| (t.shape, t.data.len()));
+        let right =
+            given_in.eq(s.inputs.iter().map(wanted)) && given_out.eq(s.outputs.iter().map(wanted));
         if !right {
             return Err(self.failed(format!("tensors are not those of {s:?}")));
         }

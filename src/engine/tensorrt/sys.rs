@@ -671,11 +671,14 @@ impl Executor {
     /// Computes the outputs from the inputs. After an error of time nothing can be computed any more.
     pub(super) fn run(&mut self, limit: Duration) -> Result<(), String> {
         if self.lost {
-            return Err("the GPU did not answer an earlier call".into());
+            return Err("an earlier call failed on the GPU".into());
         }
         self.gpu.enter()?;
         if self.graph.is_null() {
-            self.enqueue()?;
+            let queued = self.enqueue();
+            // A part of it may be under way, and nobody waits for it.
+            self.lost |= queued.is_err();
+            queued?;
         } else {
             // SAFETY: both are ours.
             let status = unsafe { (self.cuda.launch)(self.graph, self.stream) };
