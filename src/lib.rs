@@ -12,7 +12,7 @@
 //! |---|---|
 //! | what can be asked | [`cli`] |
 //! | who runs | [`runtime`] (every thread and queue), [`service`] (signals), [`config`] |
-//! | what happens to a frame | [`pipeline`]: no threads, no I/O; [`eval`]: how good the poses are; [`bench`]: what they cost |
+//! | what happens to a frame | [`pipeline`]: no threads, no I/O; [`eval`]: how good the poses are; [`bench`](mod@bench): what they cost |
 //! | stages | [`capture`], [`detect`], [`track`], [`lift`], [`publish`], [`record`], [`export`], [`view`] (the live page) |
 //! | files | [`recording`]: MCAP; [`encode`]: JPEG; [`canvas`]: pictures of ours |
 //! | machinery | [`engine`] (networks), [`wire`] (packets to bytes), [`decode`] (JPEG), [`calibration`] (lenses), [`download`] (HTTP), [`figure`] (the demo's human), [`frame`] (pixels) |

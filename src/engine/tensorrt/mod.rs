@@ -7,7 +7,7 @@
 //! - [`Machine`]: what of all that is here.
 //!
 //! An engine is built on the device from the model's ONNX file, in `f32` (without TF32) or, made by
-//! [`half_typed`](super::half_typed), in `f16`, for one number of persons in a call: that is faster
+//! [`half_typed`], in `f16`, for one number of persons in a call: that is faster
 //! than one for several numbers, and a lifter has two anyway (for one person, and for many).
 
 pub mod cache;

@@ -400,8 +400,9 @@ impl Library {
         }
         let library = match open(&core) {
             Ok(library) => library,
-            Err(e) if folder.is_some() => return Err(format!("{}: {e}", core.display())),
-            Err(_) => return Ok(None),
+            // The loader names what it did not find: this file, or another one that it needs.
+            Err(e) if e.contains(&format!("{}: cannot open", core.display())) => return Ok(None),
+            Err(e) => return Err(format!("{}: {e}", core.display())),
         };
         let wrong = |problem: String| format!("{}: {problem}", core.display());
         // SAFETY: NvInferRuntime.h declares it so in all versions.
