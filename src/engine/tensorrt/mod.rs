@@ -30,6 +30,9 @@ use version::{COMPILED_IN, Family};
 
 /// Folder of TensorRT's libraries; by default where the system's libraries are.
 pub const FOLDER: &str = "POSEWIRE_TENSORRT_DIR";
+/// NVIDIA's libraries compute `f32` in fewer bits unless it is 0; a plan that was built with one value
+/// is refused with another.
+const TF32: &str = "NVIDIA_TF32_OVERRIDE";
 /// CUDA's driver.
 const DRIVER: &str = "libcuda.so.1";
 /// A GPU that does not answer for so long is taken for hung.
@@ -124,7 +127,7 @@ impl Machine {
         Ok(Key {
             model: model.name.clone(),
             onnx: cache::hex(&onnx),
-            library: library.version.to_string(),
+            library: library_name(library, std::env::var(TF32).ok().as_deref()),
             gpu: gpu_name(gpu),
             cuda: gpu.cuda,
             precision: name_of(precision, model)?.to_owned(),
@@ -140,7 +143,7 @@ impl Machine {
             Err(_) => return Some(self.describe()),
         };
         let here = Key {
-            library: library.version.to_string(),
+            library: library_name(library, std::env::var(TF32).ok().as_deref()),
             gpu: gpu_name(gpu),
             cuda: gpu.cuda,
             shim: library.shim_version(),
@@ -219,6 +222,14 @@ impl Machine {
         let executor = sys::Executor::load(library, gpu, plan, batch, capture);
         let executor = executor.map_err(|e| model.problem(format!("{}: {e}", library.version)))?;
         TensorRtEngine::new(model, batch, executor)
+    }
+}
+
+/// The version, and what else of the environment its plans depend on.
+fn library_name(library: &sys::Library, tf32: Option<&str>) -> String {
+    match tf32 {
+        Some(value) if !value.is_empty() => format!("{}, {TF32}={value}", library.version),
+        _ => library.version.to_string(),
     }
 }
 

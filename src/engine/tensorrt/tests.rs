@@ -148,6 +148,17 @@ fn every_shipped_network_is_built_in_both_precisions() {
 }
 
 #[test]
+fn a_plan_is_kept_under_the_environment_that_it_depends_on() {
+    let Some(folder) = libraries() else { return };
+    let machine = Machine::look(Some(&folder), Path::new(NO_DRIVER));
+    let library = machine.library.as_ref().unwrap();
+    let plain = library_name(library, None);
+    assert_eq!(plain, library.version.to_string());
+    assert_eq!(library_name(library, Some("")), plain, "unset");
+    assert_ne!(library_name(library, Some("0")), plain);
+}
+
+#[test]
 fn a_build_can_be_cancelled_and_a_broken_file_is_refused_with_the_reason() {
     let Some(folder) = libraries() else { return };
     let machine = Machine::look(Some(&folder), Path::new(NO_DRIVER));
