@@ -246,7 +246,8 @@ pub fn choose(name: &str) -> Result<(&'static dyn Backend, String), EngineError>
             TENSORRT.check()?;
             Ok((&TENSORRT, format!("{}, as configured", tensorrt::Machine::get().describe())))
         }
-        "auto" => Ok((&TRACT, format!("tract on the CPU: {}", tensorrt::Machine::get().advice()))),
+        // Nothing of NVIDIA's is opened for it: a context costs memory that a CPU's run has not.
+        "auto" => Ok((&TRACT, format!("tract on the CPU{}", tensorrt::advice()))),
         other => Err(unavailable(
             "of that name",
             &format!("there is no {other:?}; use \"auto\", \"tract\" or \"tensorrt\""),

@@ -38,6 +38,16 @@ const DRIVER: &str = "libcuda.so.1";
 /// A GPU that does not answer for so long is taken for hung.
 const LIMIT: Duration = Duration::from_secs(2);
 
+/// For whoever computes on the CPU though they did not ask for it: is there a GPU? By its device nodes.
+pub fn advice() -> &'static str {
+    let nodes = ["/dev/nvidia0", "/dev/nvhost-gpu", "/dev/nvgpu/igpu0"];
+    if nodes.iter().any(|node| Path::new(node).exists()) {
+        " (there is an NVIDIA GPU: backend = \"tensorrt\" takes it)"
+    } else {
+        ""
+    }
+}
+
 /// What of TensorRT is on this machine, or why there is none.
 pub struct Machine {
     library: Result<sys::Library, String>,
@@ -88,14 +98,6 @@ impl Machine {
         match (self.library(), self.gpu()) {
             (Ok(library), Ok(gpu)) => format!("{library} on {gpu}"),
             (Err(e), _) | (_, Err(e)) => e,
-        }
-    }
-
-    /// For whoever computes on the CPU though they did not ask for it.
-    pub fn advice(&self) -> String {
-        match self.both() {
-            Ok(_) => "TensorRT is here, and used with backend = \"tensorrt\"".into(),
-            Err(_) => format!("no TensorRT ({})", self.describe()),
         }
     }
 

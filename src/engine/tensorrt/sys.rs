@@ -196,8 +196,9 @@ struct RawBuild {
     workspace: usize,
     timing: *const u8,
     timing_length: usize,
-    context: Ptr,
+    log_context: Ptr,
     log: extern "C" fn(Ptr, i32, *const c_char),
+    context: Ptr,
     progress: extern "C" fn(Ptr, *const c_char, i32, i32) -> i32,
     plan: extern "C" fn(Ptr, *const u8, usize),
     new_timing: extern "C" fn(Ptr, *const u8, usize),
@@ -257,13 +258,23 @@ families! {
     "rtx" pw_api_rtx Rtx;
 }
 
-/// What the library says, by severity; its errors are kept for ours.
+/// What the library says, by severity; its errors are kept for ours. TensorRT speaks to the first one
+/// that it was given when that is long out of use: it is never freed.
 #[derive(Default)]
 struct Voice {
     errors: Mutex<Vec<String>>,
 }
 
 impl Voice {
+    fn new() -> &'static Self {
+        Box::leak(Box::default())
+    }
+
+    /// Forgets earlier errors: they are not the reason of what comes.
+    fn clear(&self) {
+        self.errors.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     extern "C" fn hear(voice: Ptr, severity: i32, text: *const c_char) {
         if voice.is_null() || text.is_null() {
             return;
@@ -330,7 +341,6 @@ pub(super) type Progress<'a> = &'a mut dyn FnMut(&str, u32, u32) -> bool;
 
 /// A build that is under way. Its callbacks may come from several threads.
 struct Building<'a> {
-    voice: Voice,
     state: Mutex<State<'a>>,
 }
 
@@ -346,12 +356,6 @@ impl Building<'_> {
     unsafe fn with<R>(this: Ptr, act: impl FnOnce(&mut State<'_>) -> R) -> R {
         let this = unsafe { &*(this as *const Self) };
         act(&mut this.state.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    extern "C" fn hear(this: Ptr, severity: i32, text: *const c_char) {
-        // SAFETY: as `with`.
-        let voice = unsafe { &raw const (*(this as *const Self)).voice };
-        Voice::hear(voice as Ptr, severity, text);
     }
 
     extern "C" fn step(this: Ptr, phase: *const c_char, step: i32, steps: i32) -> i32 {
@@ -438,7 +442,8 @@ impl Library {
         progress: Progress<'_>,
     ) -> Result<Built, String> {
         let state = State { progress, cancelled: false, built: Built::default() };
-        let building = Building { voice: Voice::default(), state: Mutex::new(state) };
+        let voice = Voice::new();
+        let building = Building { state: Mutex::new(state) };
         let raw = RawBuild {
             create_builder: self.builder as Ptr,
             create_parser: self.parser as Ptr,
@@ -452,15 +457,16 @@ impl Library {
             workspace: options.workspace.unwrap_or(0),
             timing: options.timing.as_ptr(),
             timing_length: options.timing.len(),
+            log_context: ptr::from_ref(voice).cast_mut().cast(),
+            log: Voice::hear,
             context: (&raw const building) as Ptr,
-            log: Building::hear,
             progress: Building::step,
             plan: Building::plan,
             new_timing: Building::timing,
         };
         // SAFETY: everything that `raw` points to outlives the call.
         let status = unsafe { (self.api.build)(&raw) };
-        let words = building.voice.words();
+        let words = voice.words();
         let state = building.state.into_inner().unwrap_or_else(PoisonError::into_inner);
         if state.cancelled {
             return Err("cancelled".into());
@@ -497,8 +503,7 @@ pub(super) struct Executor {
     outputs: Vec<Slot>,
     /// The GPU did not answer: it may still write into the memory.
     lost: bool,
-    /// Outlives the engine, which speaks to it.
-    voice: Box<Voice>,
+    voice: &'static Voice,
 }
 
 // SAFETY: its pointers are its own; CUDA's and TensorRT's objects may be used by one thread after
@@ -516,7 +521,7 @@ impl Executor {
     ) -> Result<Self, String> {
         let cuda = gpu.enter()?;
         let api = library.api;
-        let voice = Box::<Voice>::default();
+        let voice = Voice::new();
         let mut executor = Self {
             gpu,
             cuda,
@@ -529,7 +534,7 @@ impl Executor {
             lost: false,
             voice,
         };
-        let context = (&raw const *executor.voice) as Ptr;
+        let context = ptr::from_ref(voice).cast_mut().cast();
         // SAFETY: the plan is valid during the call, and the voice lives as long as the engine.
         executor.engine = unsafe {
             let runtime = library.runtime as Ptr;
@@ -674,6 +679,7 @@ impl Executor {
         if self.lost {
             return Err("an earlier call failed on the GPU".into());
         }
+        self.voice.clear();
         self.gpu.enter()?;
         if self.graph.is_null() {
             let queued = self.enqueue();
@@ -737,7 +743,6 @@ impl Drop for Executor {
     fn drop(&mut self) {
         // A lost GPU may still write: what it writes to stays.
         if self.lost || self.gpu.enter().is_err() {
-            std::mem::forget(std::mem::take(&mut self.voice));
             return;
         }
         let c = self.cuda;

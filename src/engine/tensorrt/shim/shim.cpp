@@ -34,6 +34,14 @@ private:
     pw_log mWrite;
 };
 
+// Never freed: TensorRT keeps the first logger that it is given for all of the process, and speaks to it
+// when what it was given for is gone.
+Log* newLog(void* context, pw_log write) noexcept
+{
+    void* memory = malloc(sizeof(Log));
+    return memory ? new (memory) Log(context, write) : nullptr;
+}
+
 // Of TensorRT's objects, which are deleted since 8.0.
 template <typename T>
 class Owned {
@@ -175,10 +183,13 @@ void setFlags(pw_build const& b, IBuilderConfig& config) noexcept
 int32_t build(pw_build const* given) noexcept
 {
     pw_build const& b = *given;
-    Log log(b.context, b.log);
+    ILogger* logger = newLog(b.log_context, b.log);
+    if (!logger)
+    {
+        return PW_NO_OBJECT;
+    }
     auto* newBuilder = reinterpret_cast<void* (*) (void*, int32_t) noexcept>(b.create_builder);
     auto* newParser = reinterpret_cast<void* (*) (void*, void*, int32_t) noexcept>(b.create_parser);
-    ILogger* logger = &log;
     Owned<IBuilder> builder(static_cast<IBuilder*>(newBuilder(logger, NV_TENSORRT_VERSION)));
     if (!builder)
     {
@@ -200,7 +211,7 @@ int32_t build(pw_build const* given) noexcept
     {
         for (int32_t i = 0; i < parser->getNbErrors(); ++i)
         {
-            b.log(b.context, 1, parser->getError(i)->desc());
+            b.log(b.log_context, 1, parser->getError(i)->desc());
         }
         return PW_PARSE;
     }
@@ -245,9 +256,6 @@ int32_t build(pw_build const* given) noexcept
 } // namespace
 
 struct pw_engine {
-    pw_engine(void* context, pw_log write) noexcept : log(context, write) {}
-
-    Log log;
     IRuntime* runtime{nullptr};
     ICudaEngine* engine{nullptr};
     IExecutionContext* context{nullptr};
@@ -261,7 +269,6 @@ void unload(pw_engine* e) noexcept
     delete e->context;
     delete e->engine;
     delete e->runtime;
-    e->~pw_engine();
     free(e);
 }
 
@@ -282,14 +289,15 @@ IExecutionContext* newContext(ICudaEngine& engine) noexcept
 
 pw_engine* load(void* create, void const* plan, size_t length, void* context, pw_log write) noexcept
 {
+    ILogger* logger = newLog(context, write);
     void* memory = malloc(sizeof(pw_engine));
-    if (!memory)
+    if (!logger || !memory)
     {
+        free(memory);
         return nullptr;
     }
-    auto* e = new (memory) pw_engine(context, write);
+    auto* e = new (memory) pw_engine;
     auto* newRuntime = reinterpret_cast<void* (*) (void*, int32_t) noexcept>(create);
-    ILogger* logger = &e->log;
     e->runtime = static_cast<IRuntime*>(newRuntime(logger, NV_TENSORRT_VERSION));
     e->engine = e->runtime ? e->runtime->deserializeCudaEngine(plan, length) : nullptr;
     e->context = e->engine ? newContext(*e->engine) : nullptr;

@@ -13,7 +13,7 @@ extern "C" {
 #endif
 
 // Rises with every change of this file or of what shim.cpp builds: plans of another shim are built anew.
-#define PW_SHIM_VERSION 2
+#define PW_SHIM_VERSION 3
 #define PW_MAX_RANK 8
 
 // severity: 0 internal error, 1 error, 2 warning, 3 info, 4 verbose.
@@ -52,9 +52,11 @@ struct pw_build {
     // Measured times of an earlier build, or none.
     const void* timing;
     size_t timing_length;
+    // For `log`; used as long as the program runs.
+    void* log_context;
+    pw_log log;
     // For the functions below.
     void* context;
-    pw_log log;
     pw_progress progress;
     pw_take plan;
     pw_take new_timing;
@@ -77,7 +79,8 @@ struct pw_api {
     // NV_TENSORRT_VERSION of the headers.
     int32_t header_version;
     int32_t (*build)(const struct pw_build*);
-    // `create_runtime` is createInferRuntime_INTERNAL. Null, with reasons logged, if the plan is refused.
+    // `create_runtime` is createInferRuntime_INTERNAL; `context` and `log` are used as long as the program
+    // runs. Null, with reasons logged, if the plan is refused.
     struct pw_engine* (*load)(void* create_runtime, const void* plan, size_t length, void* context, pw_log log);
     void (*unload)(struct pw_engine*);
     int32_t (*tensors)(const struct pw_engine*);
