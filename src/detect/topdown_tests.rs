@@ -272,6 +272,37 @@ fn several_persons_are_reported_once_each_up_to_the_limit() {
 }
 
 #[test]
+fn with_somebody_followed_a_frame_costs_one_run_more_than_they_do() {
+    let (mut d, probe) = detector(TopDownSettings { search_every: 5, ..Default::default() });
+    let bars = [(40, 100), (240, 130), (440, 90), (560, 200)];
+    let runs = || {
+        let finder = probe.finder_runs.load(Ordering::Relaxed);
+        finder + probe.keypoint_runs.load(Ordering::Relaxed)
+    };
+    assert_eq!(look(&mut d, 0.0, &bars[..1]).unwrap().len(), 1);
+    let mut before = 1;
+    let mut counts = Vec::new();
+    for n in 1..=9 {
+        let had = runs();
+        let found = look(&mut d, f64::from(n) * 0.033, &bars).unwrap().len();
+        assert!(runs() - had <= before + 1, "frame {n}: {} runs for {before}", runs() - had);
+        (before, counts) = (found, [counts, vec![found]].concat());
+    }
+    // The finder runs in frame 5, and one newcomer is looked at in each frame after it.
+    assert_eq!(counts, [1, 1, 1, 1, 1, 2, 3, 4, 4]);
+}
+
+#[test]
+fn whoever_fades_keeps_nobody_else_from_being_looked_at() {
+    // Searching in every frame, as for somebody who fades for long.
+    let (mut d, _) = detector(TopDownSettings { search_every: 1, ..Default::default() });
+    let bars = [(40, 100), (240, 130), (440, 90)];
+    assert_eq!(look(&mut d, 0.0, &bars[..1]).unwrap().len(), 1);
+    let found = (1..=5).map(|n| look(&mut d, f64::from(n) * 0.033, &bars).unwrap().len());
+    assert_eq!(found.collect::<Vec<_>>(), [1, 2, 2, 3, 3]);
+}
+
+#[test]
 fn two_followed_crops_that_end_on_one_person_become_one() {
     let (mut d, _) = detector(TopDownSettings { search_every: 1_000, ..Default::default() });
     assert_eq!(look(&mut d, 0.0, &[(200, 100), (290, 100)]).unwrap().len(), 2);
