@@ -40,6 +40,15 @@ pub enum IntrinsicsError {
 }
 
 impl Intrinsics {
+    /// The angle that the picture spans along its longer side, degrees, were there no distortion:
+    /// the inverse of [`from_fov`](Self::from_fov).
+    #[must_use]
+    pub fn fov_degrees(&self) -> f64 {
+        let (side, f) =
+            if self.width >= self.height { (self.width, self.fx) } else { (self.height, self.fy) };
+        2.0 * (f64::from(side) / 2.0 / f).atan().to_degrees()
+    }
+
     /// A distortion-free camera whose picture spans `fov_degrees` along its longer side: the
     /// stated guess where there is no calibration.
     pub fn from_fov(width: u32, height: u32, fov_degrees: f64) -> Self {
@@ -167,6 +176,14 @@ impl Intrinsics {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_angle_of_view_is_along_the_longer_side() {
+        assert!((Intrinsics::from_fov(1280, 720, 70.0).fov_degrees() - 70.0).abs() < 1e-9);
+        assert!((Intrinsics::from_fov(480, 640, 35.0).fov_degrees() - 35.0).abs() < 1e-9);
+        let narrow = Intrinsics { fx: 1280.0, ..Intrinsics::from_fov(1280, 720, 70.0) };
+        assert!((narrow.fov_degrees() - 53.13).abs() < 0.01);
+    }
 
     #[test]
     fn unprojecting_a_projection_gives_the_ray_back_with_and_without_distortion() {

@@ -125,6 +125,7 @@ def main():
         until("it runs", lambda: text(driver, "state") == "running")
         until("frames per second", lambda: re.fullmatch(r"\d+\.\d", text(driver, "fps")) and float(text(driver, "fps")) > 0)
         until("a person", lambda: text(driver, "persons") == "1")
+        until("the lens", lambda: "calibrated at 640×480" in text(driver, "counts"))
         until("its row", lambda: driver.execute_script("return document.querySelectorAll('#people tr').length") == 1)
         for name, least in (("picture", 100), ("scene", 5), ("map", 3), ("strip", 3)):
             first = until(f"{name} is drawn", lambda n=name, m=least: (c := driver.execute_script(CANVAS, n))["colours"] >= m and c)
@@ -159,6 +160,7 @@ def main():
         driver.get(program.address)
         until("the fault is named", lambda: "source-gone" in faults(driver))
         assert text(driver, "state") == "degraded"
+        assert "not calibrated: 65.0° assumed" in text(driver, "counts"), text(driver, "counts")
         shot(driver, "fault")
         program.end()
     finally:

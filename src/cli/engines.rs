@@ -4,9 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::{Args, Subcommand};
-use indicatif::{ProgressBar, ProgressStyle};
 
-use super::Failure;
+use super::{Failure, progress};
 use crate::config::{Config, Plan};
 use crate::engine::tensorrt::cache::{Cache, Entry};
 use crate::engine::tensorrt::{Machine, TensorRt};
@@ -136,10 +135,7 @@ fn build(cache: &Cache, config: Option<&Path>) -> Result<(), Failure> {
             println!("{title}: there already");
             continue;
         }
-        let bar = ProgressBar::new(0);
-        if let Ok(style) = ProgressStyle::with_template("{prefix}: {msg} {bar:30} {pos} of {len}") {
-            bar.set_style(style);
-        }
+        let bar = progress::steps();
         bar.set_prefix(title.clone());
         let begun = Instant::now();
         let plan = machine.build(&model, plan.precision, persons, &mut |phase, step, steps| {

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
-use super::Failure;
-use super::recover::{beside, create, open, trouble};
+use super::recover::{beside, create, trouble};
+use super::{Failure, progress};
 use crate::config::Config;
 use crate::export::{Track, bvh, c3d, collect, csv, trc};
 use crate::fault::Chain;
@@ -66,22 +66,26 @@ pub(super) fn export(args: &Export) -> Result<(), Failure> {
     let extension = args.to.extension();
     let out = args.out.clone().unwrap_or_else(|| beside(&args.file, "", extension));
     let read = |e| trouble(&args.file, Chain(&e));
+    let (bar, recording) = progress::open(&args.file)?;
     if args.to == Format::Csv {
         let mut file = create(&out)?;
         let mut rows = 0;
         csv::header(&mut file).map_err(|e| trouble(&out, e))?;
-        collect(open(&args.file)?, |frame| {
+        let collected = collect(recording, |frame| {
             let mut frame = frame.clone();
             frame.persons.retain(|p| args.person.is_none_or(|n| n == p.track));
             rows += frame.persons.len();
             csv::rows(&mut file, &frame)
-        })
-        .map_err(read)?;
+        });
+        bar.finish_and_clear();
+        collected.map_err(read)?;
         finish(&out, file)?;
         println!("{}: {rows} rows", out.display());
         return Ok(());
     }
-    let (about, mut people) = collect(open(&args.file)?, |_| Ok(())).map_err(read)?;
+    let collected = collect(recording, |_| Ok(()));
+    bar.finish_and_clear();
+    let (about, mut people) = collected.map_err(read)?;
     people.retain(|(_, track), samples| match args.person {
         Some(n) => *track == n,
         None => samples.len() >= args.least,

@@ -13,12 +13,14 @@ mod export;
 mod listen;
 mod logging;
 mod models;
+mod progress;
 mod recorder;
 mod recover;
 mod reload;
 mod replay;
 mod run;
 mod service_status;
+mod single;
 mod snapshot;
 mod start;
 mod status;
@@ -82,6 +84,7 @@ enum Command {
 }
 
 /// Why a subcommand ended, in words for the operator, and how the process is to end.
+#[derive(Debug)]
 pub(crate) struct Failure {
     message: String,
     exit: Exit,

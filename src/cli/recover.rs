@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::Failure;
+use super::{Failure, progress};
 use crate::fault::Exit;
 use crate::recording;
 
@@ -33,10 +33,17 @@ pub(super) fn trouble(path: &Path, problem: impl std::fmt::Display) -> Failure {
     Failure::config(&FileError { path, problem })
 }
 
+/// What is read or written of a recording at once.
+pub(super) const BUFFER_BYTES: usize = 1 << 18;
+
+/// Opens a user's file.
+pub(super) fn open_file(path: &Path) -> Result<File, Failure> {
+    File::open(path).map_err(|e| trouble(path, format!("cannot be opened: {e}")))
+}
+
 /// Opens a recording for reading.
 pub(super) fn open(path: &Path) -> Result<BufReader<File>, Failure> {
-    let file = File::open(path).map_err(|e| trouble(path, format!("cannot be opened: {e}")))?;
-    Ok(BufReader::with_capacity(1 << 18, file))
+    Ok(BufReader::with_capacity(BUFFER_BYTES, open_file(path)?))
 }
 
 /// Makes a file that was not there.
@@ -48,7 +55,7 @@ pub(super) fn create(path: &Path) -> Result<BufWriter<File>, Failure> {
         }
         _ => trouble(path, format!("cannot be written: {e}")),
     })?;
-    Ok(BufWriter::with_capacity(1 << 18, file))
+    Ok(BufWriter::with_capacity(BUFFER_BYTES, file))
 }
 
 /// `a/b.mcap` with `word` and another extension: `a/b-word.ext`.
@@ -59,7 +66,7 @@ pub(super) fn beside(path: &Path, word: &str, extension: &str) -> PathBuf {
 
 pub(super) fn recover(args: &Recover) -> Result<(), Failure> {
     let out = args.out.clone().unwrap_or_else(|| beside(&args.file, "-recovered", "mcap"));
-    let from = open(&args.file)?;
+    let (bar, from) = progress::open(&args.file)?;
     let to = create(&out)?;
     let recovered = recording::recover(from, to)
         .map_err(|e| trouble(&args.file, crate::fault::Chain(&e)))
@@ -68,6 +75,7 @@ pub(super) fn recover(args: &Recover) -> Result<(), Failure> {
             file.sync_all().map_err(|e| trouble(&out, e))?;
             Ok(found)
         });
+    bar.finish_and_clear();
     let found = recovered.inspect_err(|_| {
         // Half a file is no recovery.
         let _ = std::fs::remove_file(&out);

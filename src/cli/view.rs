@@ -7,10 +7,11 @@ use clap::Args;
 
 use super::Failure;
 use super::start::Prepared;
-use crate::config::{Config, Plan};
+use crate::config::{CameraPlan, Config, Plan};
 use crate::lift::Mount;
+use crate::pipeline::Geometry;
 use crate::stats::Stats;
-use crate::view::{About, AboutCamera, View, ViewError};
+use crate::view::{About, AboutCamera, AboutLens, View, ViewError};
 
 #[derive(Args, Clone, Debug, Default)]
 pub(super) struct ViewArgs {
@@ -72,6 +73,8 @@ pub(super) fn open(
                 name: camera.name.clone(),
                 source: camera.source.clone(),
                 gravity: camera.lift.mount.map(Mount::gravity),
+                lens: lens(camera),
+                pitch_degrees: camera.lift.mount.map(|mount| mount.pitch_degrees),
             })
             .collect(),
         models: models.iter().map(|m| (m.kind.clone(), m.name.clone())).collect(),
@@ -95,9 +98,33 @@ pub(super) fn open(
     Ok(Some(view))
 }
 
+fn lens(camera: &CameraPlan) -> AboutLens {
+    let (calibrated_at, fov_degrees) = match camera.geometry {
+        Geometry::Calibrated(lens) => (Some([lens.width, lens.height]), lens.fov_degrees()),
+        Geometry::AssumedFov(degrees) => (None, degrees),
+    };
+    AboutLens { calibrated_at, fov_degrees, focal_deviation: camera.lift.focal_doubt }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_page_tells_a_measured_lens_from_an_assumed_one() {
+        let of = |text: &str| {
+            let plan = Config::from_toml(&format!("source.uri = \"demo:\"\n{text}")).unwrap();
+            lens(&plan.check().unwrap().cameras[0])
+        };
+        let assumed = of("");
+        assert_eq!((assumed.calibrated_at, assumed.fov_degrees), (None, 65.0));
+        let measured =
+            of("[camera.intrinsics]\nwidth = 640\nheight = 480\nfx = 320.0\nfy = 320.0\n\
+             cx = 319.5\ncy = 239.5");
+        assert_eq!(measured.calibrated_at, Some([640, 480]));
+        assert!((measured.fov_degrees - 90.0).abs() < 1e-9);
+        assert!(measured.focal_deviation < assumed.focal_deviation);
+    }
 
     #[test]
     fn addresses_ports_and_off_are_understood() {

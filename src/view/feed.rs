@@ -35,6 +35,21 @@ pub struct AboutCamera {
     pub source: String,
     /// The direction in which things fall, camera frame, where it is known.
     pub gravity: Option<[f64; 3]>,
+    /// What is known of its lens.
+    pub lens: AboutLens,
+    /// Degrees that it looks up, where that is known.
+    pub pitch_degrees: Option<f64>,
+}
+
+/// What is known of a camera's lens: poses are as right as that is.
+#[derive(Clone, Debug, Serialize)]
+pub struct AboutLens {
+    /// Width and height of the pictures that it was calibrated with, pixels; `None`: it was not.
+    pub calibrated_at: Option<[u32; 2]>,
+    /// The angle that the picture spans along its longer side, degrees: measured or assumed.
+    pub fov_degrees: f64,
+    /// Standard deviation of the focal length, as a share of itself: measured or assumed.
+    pub focal_deviation: f64,
 }
 
 /// As [`StageTimes::in_order`] has them.

@@ -28,7 +28,7 @@ mod tests;
 
 pub use access::Access;
 pub use board::Board;
-pub use feed::{About, AboutCamera, Feed};
+pub use feed::{About, AboutCamera, AboutLens, Feed};
 pub use preview::{Due, Previewer};
 pub use server::Server;
 pub use settings::{ViewError, ViewSettings};

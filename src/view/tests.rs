@@ -28,6 +28,8 @@ impl Running {
                 name: String::new(),
                 source: "demo:".into(),
                 gravity: None,
+                lens: AboutLens { calibrated_at: None, fov_degrees: 65.0, focal_deviation: 0.15 },
+                pitch_degrees: None,
             }],
             models: vec![("lifter".into(), "some".into())],
             options: PoseOptions::default(),

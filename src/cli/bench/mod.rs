@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::Failure;
+use super::single::Single;
 use crate::bench::{Report, compare, plot};
-use crate::capture::demo::DemoSource;
 use crate::config::{Config, PublishConfig};
 use crate::degrade::DegradeSettings;
 use crate::fault::Exit;
@@ -20,18 +20,8 @@ const MOST_SECONDS: f64 = 3_600.0;
 
 #[derive(Args)]
 pub(super) struct Bench {
-    /// Configuration file (TOML); the options below go before what it says
-    #[arg(short, long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Where frames come from, as of posewire run; a clip is repeated [default: demo:]
-    #[arg(short, long, value_name = "URI")]
-    source: Option<String>,
-    /// Directory of models that go before the embedded ones
-    #[arg(short, long, value_name = "DIR")]
-    models: Option<PathBuf>,
-    /// What computes: auto, tract (CPU) or tensorrt (GPU)
-    #[arg(long, value_name = "NAME")]
-    backend: Option<String>,
+    #[command(flatten)]
+    single: Single,
     /// Frames per second, instead of a recording's own times
     #[arg(long, value_name = "FPS")]
     rate: Option<f64>,
@@ -64,10 +54,6 @@ enum BenchError {
     File { path: String, problem: String },
     #[error("{path}: {problem}; give two files that posewire bench --json wrote")]
     Report { path: String, problem: String },
-    #[error(
-        "bench measures one camera at a time, the configuration has {0}: name one with --source"
-    )]
-    Several(usize),
     #[error("no socket of this machine's own to send to: {0}")]
     Socket(#[from] std::io::Error),
     #[error(
@@ -128,39 +114,14 @@ fn read(path: &Path) -> Result<Report, Failure> {
     })
 }
 
-/// What is measured: the whole pipeline of one source, its packets sent to `target`. Targets,
-/// recorder and page of a configuration file are left out, and so is leaving out work: a machine
-/// that cannot keep up is to be seen as such.
+/// What is measured: the whole pipeline of one source, its packets sent to `target`, a clip
+/// repeated. Leaving out work is left out: a machine that cannot keep up is to be seen as such.
 fn config(args: &Bench, target: String) -> Result<Config, Failure> {
-    let mut config = match &args.config {
-        Some(path) => Config::from_file(path).map_err(|e| Failure::config(&e))?,
-        None => Config::default(),
-    };
-    if args.source.is_some() {
-        config.cameras.clear();
-        config.source.uri.clone_from(&args.source);
-    }
-    match config.cameras.len() {
-        0 => {}
-        1 => {
-            let only = config.cameras.remove(0);
-            (config.source, config.camera) = (only.source, only.camera);
-        }
-        several => return Err(BenchError::Several(several).failure()),
-    }
-    let uri = config.source.uri.get_or_insert_with(|| "demo:".to_owned());
-    let camera = &mut config.camera;
-    if uri.starts_with("demo:") && camera.intrinsics.is_none() && camera.calibration.is_none() {
-        camera.intrinsics = Some(DemoSource::intrinsics());
-    }
+    let mut config = args.single.config()?;
     config.source.rate = args.rate.or(config.source.rate);
     config.source.realtime = !args.flat_out;
     config.source.repeat = true;
-    config.models.dir = args.models.clone().or(config.models.dir.take());
-    config.engine.backend = args.backend.clone().or(config.engine.backend.take());
     config.degrade = DegradeSettings { enabled: false, ..config.degrade };
-    config.record = Default::default();
-    config.view = Default::default();
     config.publish = vec![PublishConfig { uri: target }];
     Ok(config)
 }

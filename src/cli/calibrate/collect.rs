@@ -10,6 +10,7 @@ use crate::calibration::board::Board;
 use crate::calibration::corners::{self, NotFound};
 use crate::calibration::{View, displacement};
 use crate::capture;
+use crate::cli::progress;
 use crate::decode::FrameDecoder;
 use crate::fault::Chain;
 use crate::time::Timestamp;
@@ -33,7 +34,8 @@ pub(super) fn from_files(paths: &[PathBuf], board: &Board) -> Result<Collected, 
     let mut size: Option<((u32, u32), &Path)> = None;
     let mut views = Vec::new();
     let mut others: BTreeMap<(usize, usize), usize> = BTreeMap::new();
-    for path in paths {
+    let bar = progress::steps().with_prefix("pictures");
+    for path in bar.wrap_iter(paths.iter()) {
         let picture = pictures::read(path)?;
         let own = (picture.width as u32, picture.height as u32);
         match size {
@@ -106,6 +108,8 @@ pub(super) fn from_moving(
         source.describe().summary
     );
     let until = Instant::now() + limit;
+    let bar = progress::steps().with_prefix("views");
+    bar.set_length(wanted as u64);
     let mut decoder = FrameDecoder::new();
     let mut views: Vec<View> = Vec::new();
     let mut size = None;
@@ -144,6 +148,7 @@ pub(super) fn from_moving(
         if still && views.iter().all(|other| displacement(other, &view) > APART * width) {
             views.push(view.clone());
             log::info!("{} of {wanted} views", views.len());
+            bar.inc(1);
         }
         before = Some(view);
     }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
-use super::super::Failure;
+use super::super::{Failure, progress};
 use super::pictures;
 use crate::camera::Intrinsics;
 use crate::capture;
@@ -131,7 +131,8 @@ fn measured(args: &Int8, catalog: &Catalog, model: &ModelSpec) -> Result<Table, 
             )));
         }
     };
-    let bar = indicatif::ProgressBar::new(0);
+    let bar = progress::steps();
+    bar.set_prefix(model.name.clone());
     let table = measure(model, &samples, method, &args.keep, data, &mut |n, total| {
         bar.set_length(total as u64);
         bar.set_position(n as u64);

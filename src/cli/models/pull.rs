@@ -1,14 +1,14 @@
 //! `posewire models pull`.
 
 use std::fs::{self, File};
-use std::io::{self, IsTerminal, Read};
+use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{Failure, disk, verified};
+use crate::cli::progress;
 use crate::download::{self, Limits};
 use crate::engine::EngineError;
 use crate::engine::offer::{self, Offer};
@@ -144,13 +144,7 @@ impl Pull {
 
 /// Fetches with a bar where somebody watches.
 fn fetch(url: &str, to: &Path, limits: Limits) -> Result<(), Failure> {
-    let bar =
-        if io::stderr().is_terminal() { ProgressBar::no_length() } else { ProgressBar::hidden() };
-    if let Ok(style) =
-        ProgressStyle::with_template("{bar:30} {bytes} of {total_bytes}, {bytes_per_sec}, {eta}")
-    {
-        bar.set_style(style);
-    }
+    let bar = progress::bytes();
     let mut began = None;
     let done = download::fetch(url, to, limits, &mut |have, of| {
         if began.is_none() {

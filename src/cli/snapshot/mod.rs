@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::Failure;
+use super::single::Single;
 use super::start;
-use crate::capture::demo::DemoSource;
 use crate::capture::{self, FrameSource, Next};
-use crate::config::{CameraPlan, Config};
+use crate::config::CameraPlan;
 use crate::decode::FrameDecoder;
 use crate::fault::{Chain, Exit, Fault, Severity};
 use crate::frame::Frame;
@@ -31,25 +31,12 @@ const MOST_SECONDS: f64 = 3_600.0;
 
 #[derive(Args)]
 pub(super) struct Snapshot {
-    /// Configuration file (TOML); the options below go before what it says
-    #[arg(short, long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Where frames come from, as of posewire run [default: demo:]
-    #[arg(short, long, value_name = "URI")]
-    source: Option<String>,
-    /// Directory of models that go before the embedded ones
-    #[arg(short, long, value_name = "DIR")]
-    models: Option<PathBuf>,
-    /// What computes: auto, tract (CPU) or tensorrt (GPU)
-    #[arg(long, value_name = "NAME")]
-    backend: Option<String>,
+    #[command(flatten)]
+    single: Single,
     /// Which moment: seconds after the first frame. All frames before it are looked at, too: a
     /// lifter knows people by their past
     #[arg(long, value_name = "S", default_value_t = 1.5)]
     at: f64,
-    /// The camera's field of view along the picture's longer side, where it is not calibrated
-    #[arg(long, value_name = "DEGREES")]
-    fov: Option<f64>,
     /// The picture (PNG)
     #[arg(short, long, value_name = "FILE.png")]
     out: PathBuf,
@@ -66,8 +53,6 @@ enum SnapshotError {
     Silent { uri: String },
     #[error("{uri}: there is no usable frame in it")]
     Empty { uri: String },
-    #[error("a snapshot is of one camera, the configuration has {0}: name one with --source")]
-    Several(usize),
     #[error("the picture cannot be drawn: {0}")]
     Picture(String),
 }
@@ -82,15 +67,16 @@ pub(super) fn snapshot(args: &Snapshot) -> Result<(), Failure> {
     if !(0.0..=MOST_SECONDS).contains(&args.at) {
         return Err(SnapshotError::At(args.at).failure());
     }
-    let plan = config(args)?.check().map_err(|e| Failure::config(&e))?;
-    let camera = match plan.cameras.as_slice() {
-        [one] => one,
-        several => return Err(SnapshotError::Several(several.len()).failure()),
-    };
+    let mut config = args.single.config()?;
+    // A recording is looked through as fast as may be.
+    config.source.realtime = false;
+    config.source.repeat = false;
+    let plan = config.check().map_err(|e| Failure::config(&e))?;
     let prepared =
         start::prepare(&plan, |catalog, backend| start::detector(&plan, catalog, backend))?;
-    let Some(mut pipeline) = prepared.pipelines.into_iter().next() else {
-        return Err(SnapshotError::Several(0).failure());
+    let pipelines = prepared.pipelines.into_iter();
+    let Some((camera, mut pipeline)) = plan.cameras.iter().zip(pipelines).next() else {
+        return Err(SnapshotError::Empty { uri: String::new() }.failure());
     };
     let mut source =
         capture::open(&camera.source, &camera.options).map_err(|e| Failure::config(&e))?;
@@ -114,39 +100,6 @@ pub(super) fn snapshot(args: &Snapshot) -> Result<(), Failure> {
         poses.sequence
     );
     Ok(())
-}
-
-fn config(args: &Snapshot) -> Result<Config, Failure> {
-    let mut config = match &args.config {
-        Some(path) => Config::from_file(path).map_err(|e| Failure::config(&e))?,
-        None => Config::default(),
-    };
-    if args.source.is_some() {
-        config.cameras.clear();
-        config.source.uri.clone_from(&args.source);
-    }
-    if config.cameras.is_empty() {
-        let uri = config.source.uri.get_or_insert_with(|| "demo:".to_owned());
-        let camera = &mut config.camera;
-        let known =
-            camera.intrinsics.is_some() || camera.calibration.is_some() || args.fov.is_some();
-        if uri.starts_with("demo:") && !known {
-            camera.intrinsics = Some(DemoSource::intrinsics());
-            camera.mount = Some(Mount { pitch_degrees: 0.0, roll_degrees: 0.0 });
-        }
-        camera.fov_degrees = args.fov.or(camera.fov_degrees);
-        // A recording is looked through as fast as may be.
-        config.source.realtime = false;
-        config.source.repeat = false;
-    }
-    config.models.dir = args.models.clone().or(config.models.dir.take());
-    config.engine.backend = args.backend.clone().or(config.engine.backend.take());
-    // Nobody is told, and nothing is kept, but for the picture.
-    config.publish.clear();
-    config.cameras.iter_mut().for_each(|camera| camera.publish.clear());
-    config.record = Default::default();
-    config.view = Default::default();
-    Ok(config)
 }
 
 /// The frame at the moment `at`, in seconds after the first; of a recording that ends before, the

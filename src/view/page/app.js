@@ -84,6 +84,16 @@ function showPeople() {
   $("people").replaceChildren(...rows);
 }
 
+/** What is known of a camera's lens and of how it is held: poses are as right as that is. */
+function calibration({ lens, pitch_degrees: pitch }) {
+  const angle = `${lens.fov_degrees.toFixed(1)}°`;
+  const focal = lens.calibrated_at
+    ? `calibrated at ${lens.calibrated_at.join("×")}, ${angle} wide, ± ${(100 * lens.focal_deviation).toFixed(1)} %`
+    : `not calibrated: ${angle} assumed, ± ${(100 * lens.focal_deviation).toFixed(0)} %`;
+  const held = pitch === null ? "unknown: taken to be level" : `looks ${pitch < 0 ? "down" : "up"} by ${Math.abs(pitch).toFixed(1)}°`;
+  return [["lens", focal], ["camera", held]];
+}
+
 function showStatus() {
   const faults = [];
   if (link) faults.push({ ...link, count: 1, since: null });
@@ -130,7 +140,7 @@ function showStatus() {
     ["frames in", status.frames_in], ["frames out", status.frames_out], ["displaced by newer ones", status.frames_displaced],
     ["missed by the source", status.frames_missed], ["damaged", status.frames_bad], ["up", `${status.uptime_s} s`],
     ["hottest zone", status.temperature_celsius === null ? "unknown" : `${status.temperature_celsius.toFixed(1)} °C`],
-    ["viewers", status.viewers],
+    ["viewers", status.viewers], ...(shown ? calibration(shown) : []),
   ];
   $("counts").replaceChildren(...counts.flatMap(([name, value]) => [element("dt", name), element("dd", `${value}`)]));
 }
