@@ -1,6 +1,6 @@
 //! Runs the detector over pictures and draws what it found: to look at, and to score.
 //!
-//!     detect_pictures MODELS_DIR OUT_DIR [--alone] [--flip] [--finder NAME] [--keypoints NAME]
+//!     detect_pictures MODELS_DIR OUT_DIR [--alone] [--flip|--once] [--finder NAME] [--keypoints NAME]
 //!                     [--score THRESHOLD] PICTURE...
 //!
 //! Pictures (JPEG, or 8-bit RGB PNG) are taken as frames of one recording at 30 per second, or,
@@ -83,6 +83,7 @@ fn draw(p: &mut Picture, from: (f32, f32), to: (f32, f32), radius: f32, color: [
 fn main() -> Result<(), Box<dyn Error>> {
     let mut args: Vec<String> = std::env::args().skip(1).collect();
     let flip = args.iter().position(|a| a == "--flip").map(|i| args.remove(i)).is_some();
+    let once = args.iter().position(|a| a == "--once").map(|i| args.remove(i)).is_some();
     let alone = args.iter().position(|a| a == "--alone").map(|i| args.remove(i)).is_some();
     let mut named = |flag: &str| {
         let at = args.iter().position(|a| a == flag)?;
@@ -93,14 +94,19 @@ fn main() -> Result<(), Box<dyn Error>> {
     let score_threshold = named("--score").map(|text| text.parse()).transpose()?;
     let [models, out, files @ ..] = args.as_slice() else {
         return Err(
-            "usage: detect_pictures MODELS_DIR OUT_DIR [--alone] [--flip] PICTURE...".into()
+            "usage: detect_pictures MODELS_DIR OUT_DIR [--alone] [--flip|--once] PICTURE...".into(),
         );
     };
     let catalog = Catalog::with_dir(Path::new(models))?;
     let finder = catalog.pick(ModelKind::Finder, finder.as_deref())?;
     let keypoints = catalog.pick(ModelKind::Keypoints, keypoints.as_deref())?;
-    let settings =
-        TopDownSettings { max_persons: 16, flip, score_threshold, ..TopDownSettings::default() };
+    let settings = TopDownSettings {
+        max_persons: 16,
+        flip,
+        flip_newcomers: !once,
+        score_threshold,
+        ..TopDownSettings::default()
+    };
     let mut detector = TopDown::new(&Tract, &finder, &keypoints, Precision::F32, settings)?;
     println!("{}", detector.describe());
     std::fs::create_dir_all(out)?;

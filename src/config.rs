@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::camera::{Intrinsics, IntrinsicsError};
 use crate::capture::v4l2::controls::ControlValue;
 use crate::degrade::DegradeSettings;
-use crate::detect::topdown::TopDownSettings;
+use crate::detect::TopDownSettings;
 use crate::engine::Precision;
 use crate::geodetic::Geodetic;
 use crate::lift::smooth::SmoothSettings;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Failure;
 use crate::config::{CameraPlan, Plan};
 use crate::detect::Detector;
-use crate::detect::topdown::TopDown;
+use crate::detect::TopDown;
 use crate::engine::catalog::Catalog;
 use crate::engine::spec::hex;
 use crate::engine::{self, Backend, ModelKind};

@@ -1,17 +1,22 @@
 //! From pixels to people: 2D keypoints.
 //!
 //! - [`topdown`]: the detector: finds persons, follows them, reads their keypoints. Start here.
+//! - `finder`, `keypoints`: its two networks, each with its way in and out; `settings`;
 //! - [`preprocess`]: the camera's pixels to an input tensor;
 //! - [`decode`]: output tensors to boxes and keypoints.
 
 mod crop;
 pub mod decode;
+mod finder;
+mod keypoints;
 mod network;
 pub mod preprocess;
+mod settings;
 pub mod topdown;
 
 pub use crop::Crop;
-pub use topdown::{TopDown, TopDownSettings};
+pub use settings::TopDownSettings;
+pub use topdown::TopDown;
 
 pub mod truth;
 

@@ -2,66 +2,25 @@
 //!
 //! The finder is the dear part and a person is seldom far from where it was a frame ago. So each
 //! person that was seen is followed: its crop is taken about its last keypoints, moved on with
-//! their velocity. The finder runs every so often, at once when a followed person fades, and, as
-//! long as nobody is there, at a limited rate.
+//! their velocity. The finder runs every so often, and at the rate of an empty room while somebody
+//! fades, and for a second after somebody came or was lost.
 //!
 //! With somebody followed, a frame costs at most one run of a network more than they do: the
-//! finder, or a look into one of the boxes that it proposed last. Half of those hold nobody, and
-//! to look into all of them at once would make the finder's frames several times as late as the
-//! others.
+//! finder, or a look into one of the boxes that it proposed last (and a second look, if somebody
+//! seems to be there). Half of those hold nobody, and to look into all of them at once would make
+//! the finder's frames several times as late as the others.
 
 use arrayvec::ArrayVec;
-use serde::{Deserialize, Serialize};
 
-use super::decode::{BoxDecoder, FoundBox, KeypointReader};
-use super::network::Network;
-use super::preprocess::Preprocessor;
-use super::{Crop, DetectError, Detector};
-use crate::engine::spec::{FinderSpec, KeypointsSpec};
-use crate::engine::{Backend, Engine, EngineError, ModelSpec, Precision};
+use super::finder::{Finder, MOST_BOXES, clip};
+use super::keypoints::{KeypointNetwork, SecondLook};
+use super::settings::TopDownSettings;
+use super::{DetectError, Detector};
+use crate::engine::{Backend, Engine, ModelSpec, Precision};
 use crate::frame::{Frame, ImageView};
-use crate::pose::{BoundingBox, Keypoint, Keypoints2d, MAX_PERSONS};
-use crate::skeleton::{JOINTS, Skeleton};
+use crate::pose::{BoundingBox, Keypoints2d, MAX_PERSONS};
+use crate::skeleton::Skeleton;
 use crate::time::Timestamp;
-
-/// How persons are found and followed.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct TopDownSettings {
-    /// At most this many persons are followed, 1..=16; each costs one run of the keypoint network
-    /// per frame.
-    pub max_persons: usize,
-    /// With somebody followed, the finder runs every this many frames.
-    pub search_every: u32,
-    /// With nobody followed, the finder runs when this many seconds have passed since it last
-    /// did: an empty room need not be searched at the camera's full rate.
-    pub search_idle_seconds: f64,
-    /// A person whose mean keypoint confidence is below this is not reported and not followed;
-    /// by default what the keypoint model's manifest says.
-    pub score_threshold: Option<f32>,
-    /// Two poses more alike than this (object keypoint similarity, 0..1) are one person.
-    pub duplicate_similarity: f32,
-    /// Boxes smaller than this along their longer side, in pixels, are left alone: too small to
-    /// see keypoints in.
-    pub min_person_pixels: f32,
-    /// Every crop is looked at a second time in a mirror, and the mean of both answers is taken:
-    /// more exact, for twice the keypoint network's time.
-    pub flip: bool,
-}
-
-impl Default for TopDownSettings {
-    fn default() -> Self {
-        Self {
-            max_persons: 4,
-            search_every: 15,
-            search_idle_seconds: 0.1,
-            score_threshold: None,
-            duplicate_similarity: 0.7,
-            min_person_pixels: 24.0,
-            flip: false,
-        }
-    }
-}
 
 /// Keypoints that a box is drawn around.
 const SEEN: f32 = 0.2;
@@ -70,16 +29,15 @@ const SEEN: f32 = 0.2;
 const BODY_MARGIN: f32 = 1.15;
 /// A finder's box that overlaps a followed person's by this much is that person.
 const SAME_BOX_IOU: f32 = 0.4;
+/// For so long after somebody came or was lost, the finder runs as often as in an empty room.
+const RESTLESS_SECONDS: f64 = 1.0;
 /// A person whose score falls below this share of its running mean is fading.
 const FADING: f32 = 0.75;
-/// Boxes that the finder may propose at once; those of followed persons are among them.
-const MOST_BOXES: usize = 2 * MAX_PERSONS;
-
 /// Somebody who was seen in the last frame.
 #[derive(Clone, Copy, Debug)]
 struct Followed {
     keypoints: Keypoints2d,
-    /// Where to look, and what the keypoints' box was: the finder's box when it has just run.
+    /// Where to look: the keypoints' box, or the finder's if keypoints were lost.
     area: BoundingBox,
     /// Pixels per second.
     velocity: (f32, f32),
@@ -98,26 +56,11 @@ pub struct TopDown {
     proposed: ArrayVec<BoundingBox, MOST_BOXES>,
     last_frame: Option<Timestamp>,
     last_search: Option<Timestamp>,
+    /// When somebody came or was lost last: another may come with them, or they come back.
+    restless: Option<Timestamp>,
     frames_since_search: u32,
     search_stride: u32,
     searches: u64,
-}
-
-struct Finder {
-    spec: FinderSpec,
-    network: Network,
-    preprocessor: Preprocessor,
-    decoder: BoxDecoder,
-    boxes: Vec<FoundBox>,
-}
-
-struct KeypointNetwork {
-    spec: KeypointsSpec,
-    network: Network,
-    preprocessor: Preprocessor,
-    reader: KeypointReader,
-    /// Outputs for the crop as it is, while it is looked at in a mirror; `None`: it is not.
-    plain: Option<Vec<Vec<f32>>>,
 }
 
 impl TopDown {
@@ -150,29 +93,9 @@ impl TopDown {
         settings: TopDownSettings,
     ) -> Result<Self, DetectError> {
         settings.check()?;
-        let spec = finder.0.finder()?.clone();
-        let finder = Finder {
-            network: Network::new(finder.0, finder.1)?,
-            preprocessor: Preprocessor::new(&spec.input),
-            decoder: BoxDecoder::new(&spec),
-            boxes: Vec::with_capacity(MOST_BOXES),
-            spec,
-        };
-        let spec = keypoints.0.keypoints()?.clone();
-        if spec.skeleton != Skeleton::Coco17 {
-            return Err(DetectError::Engine(EngineError::Model {
-                model: keypoints.0.name.clone(),
-                problem: format!("its skeleton is {}, coco17 is needed", spec.skeleton),
-            }));
-        }
-        let network = Network::new(keypoints.0, keypoints.1)?;
-        let keypoints = KeypointNetwork {
-            plain: settings.flip.then(|| network.outputs.clone()),
-            network,
-            preprocessor: Preprocessor::new(&spec.input),
-            reader: KeypointReader::new(&spec),
-            spec,
-        };
+        let finder = Finder::new(finder.0, finder.1)?;
+        let mirrored = settings.flip || settings.flip_newcomers;
+        let keypoints = KeypointNetwork::new(keypoints.0, keypoints.1, mirrored)?;
         Ok(Self {
             settings,
             finder,
@@ -181,6 +104,7 @@ impl TopDown {
             proposed: ArrayVec::new(),
             last_frame: None,
             last_search: None,
+            restless: None,
             frames_since_search: 0,
             search_stride: 1,
             searches: 0,
@@ -198,6 +122,7 @@ impl TopDown {
         self.proposed.clear();
         self.last_frame = None;
         self.last_search = None;
+        self.restless = None;
         self.frames_since_search = 0;
     }
 
@@ -205,7 +130,7 @@ impl TopDown {
         self.settings.score_threshold.unwrap_or(self.keypoints.reader.score_threshold)
     }
 
-    /// Looks again at everybody who was followed. True if somebody fades or is gone.
+    /// Looks again at everybody who was followed. True if somebody fades or was lost.
     fn follow(
         &mut self,
         image: &ImageView<'_>,
@@ -222,8 +147,9 @@ impl TopDown {
             let most = (area.width / 3.0, area.height / 3.0);
             area.x += (was.velocity.0 * dt).clamp(-most.0, most.0);
             area.y += (was.velocity.1 * dt).clamp(-most.1, most.1);
-            let Some(keypoints) = self.look(image, &area)? else {
+            let Some(keypoints) = self.look(image, &area, SecondLook::Never)? else {
                 fading = true;
+                self.restless = Some(now);
                 continue;
             };
             fading |= keypoints.score < FADING * was.usual;
@@ -235,19 +161,30 @@ impl TopDown {
         Ok(fading)
     }
 
-    /// Is it time to run the finder?
-    fn search_is_due(&self, now: Timestamp, following: bool, fading: bool) -> bool {
-        if following {
-            let every = self.settings.search_every.saturating_mul(self.search_stride);
-            return fading || self.frames_since_search.saturating_add(1) >= every;
+    /// Is it time to run the finder? `alone`: nobody is seen any more. `fading`: somebody who was
+    /// followed is about to be lost, or just was.
+    fn search_is_due(&self, now: Timestamp, alone: bool, fading: bool) -> bool {
+        let stride = self.search_stride;
+        let rested = self.last_search.is_none_or(|last| {
+            let passed = now.secs_since(last);
+            // A clock that was set back must not blind it.
+            passed < 0.0 || passed >= self.settings.search_idle_seconds * f64::from(stride)
+        });
+        if alone {
+            return fading || rested;
         }
-        fading
-            || self.last_search.is_none_or(|last| {
-                let passed = now.secs_since(last);
-                // A clock that was set back must not blind it.
-                passed < 0.0
-                    || passed >= self.settings.search_idle_seconds * f64::from(self.search_stride)
-            })
+        // First those of the last search, or somebody who fades for long would keep all but the
+        // likeliest from ever being looked at.
+        let every = self.settings.search_every;
+        if !self.proposed.is_empty() && self.frames_since_search < every {
+            return false;
+        }
+        let restless = self.restless.is_some_and(|since| {
+            let passed = now.secs_since(since);
+            (0.0..RESTLESS_SECONDS).contains(&passed)
+        });
+        self.frames_since_search.saturating_add(1) >= every.saturating_mul(stride)
+            || rested && (fading || restless)
     }
 
     /// Runs the finder, and notes where it sees somebody who is not followed.
@@ -261,11 +198,14 @@ impl TopDown {
         self.proposed.clear();
         for area in self.finder.boxes.iter().rev().map(|found| found.area) {
             let known = seen.iter_mut().find(|s| overlap(&s.area, &area) >= SAME_BOX_IOU);
-            match known {
-                // The finder sees the whole person; keypoints alone, if some were lost, would
-                // keep the crop from ever growing back.
-                Some(known) => known.area = area,
-                None => self.proposed.push(area),
+            let Some(known) = known else {
+                self.proposed.push(area);
+                continue;
+            };
+            // Keypoints place the next crop better than the finder does. But if some were lost,
+            // the crop would never grow back, and the finder sees the whole person.
+            if known.keypoints.points.iter().any(|p| p.confidence < SEEN) {
+                known.area = area;
             }
         }
         Ok(())
@@ -274,6 +214,7 @@ impl TopDown {
     /// Looks into boxes that the finder proposed, the likeliest first: into `most` of them.
     fn look_at_proposed(
         &mut self,
+        now: Timestamp,
         image: &ImageView<'_>,
         most: usize,
         seen: &mut ArrayVec<Followed, MAX_PERSONS>,
@@ -288,9 +229,14 @@ impl TopDown {
                 continue;
             }
             looked += 1;
-            if let Some(keypoints) = self.look(image, &area)? {
+            let second = match self.settings.flip_newcomers {
+                true => SecondLook::From(self.threshold()),
+                false => SecondLook::Never,
+            };
+            if let Some(keypoints) = self.look(image, &area, second)? {
                 let area = area_of(&keypoints, image).unwrap_or(area);
                 let usual = keypoints.score;
+                self.restless = Some(now);
                 seen.push(Followed { keypoints, area, velocity: (0.0, 0.0), usual });
             }
         }
@@ -305,21 +251,18 @@ impl TopDown {
         found: &mut Vec<Keypoints2d>,
     ) -> Result<(), DetectError> {
         let mut seen = ArrayVec::new();
-        let following = !self.followed.is_empty();
         let fading = self.follow(image, now, &mut seen)?;
-        // Somebody who fades for long must not keep others from being looked at.
-        let others = !seen.is_empty() && self.frames_since_search == 0 && !self.proposed.is_empty();
-        if !others && self.search_is_due(now, following, fading) {
+        if self.search_is_due(now, seen.is_empty(), fading) {
             self.search(image, &mut seen)?;
             self.last_search = Some(now);
             self.frames_since_search = 0;
             // With nobody there, no pose is made late.
             if seen.is_empty() {
-                self.look_at_proposed(image, MOST_BOXES, &mut seen)?;
+                self.look_at_proposed(now, image, MOST_BOXES, &mut seen)?;
             }
         } else {
             self.frames_since_search = self.frames_since_search.saturating_add(1);
-            self.look_at_proposed(image, 1, &mut seen)?;
+            self.look_at_proposed(now, image, 1, &mut seen)?;
         }
         self.last_frame = Some(now);
         seen.sort_unstable_by(|a, b| b.keypoints.score.total_cmp(&a.keypoints.score));
@@ -342,11 +285,13 @@ impl TopDown {
         &mut self,
         image: &ImageView<'_>,
         area: &BoundingBox,
+        second: SecondLook,
     ) -> Result<Option<Keypoints2d>, DetectError> {
         if area.width.max(area.height) < self.settings.min_person_pixels {
             return Ok(None);
         }
-        let keypoints = self.keypoints.read(image, area)?;
+        let second = if self.settings.flip { SecondLook::Always } else { second };
+        let keypoints = self.keypoints.read(image, area, second)?;
         Ok((keypoints.score >= self.threshold()).then_some(keypoints))
     }
 }
@@ -386,97 +331,6 @@ impl Detector for TopDown {
     fn set_search_stride(&mut self, stride: u32) {
         self.search_stride = stride.max(1);
     }
-}
-
-impl TopDownSettings {
-    fn check(&self) -> Result<(), DetectError> {
-        let wrong = |what: &str| Err(DetectError::Settings(what.to_owned()));
-        if !(1..=MAX_PERSONS).contains(&self.max_persons) {
-            return wrong("max_persons must be 1 to 16");
-        }
-        if self.search_every == 0 {
-            return wrong("search_every must be 1 or more frames");
-        }
-        if !(0.0..=60.0).contains(&self.search_idle_seconds) {
-            return wrong("search_idle_seconds must be 0 to 60");
-        }
-        if self.score_threshold.is_some_and(|t| !(0.0..=1.0).contains(&t)) {
-            return wrong("score_threshold must be 0 to 1");
-        }
-        if !(0.0..=1.0).contains(&self.duplicate_similarity) {
-            return wrong("duplicate_similarity must be 0 to 1");
-        }
-        if !(1.0..=4096.0).contains(&self.min_person_pixels) {
-            return wrong("min_person_pixels must be 1 to 4096");
-        }
-        Ok(())
-    }
-}
-
-impl Finder {
-    /// Fills `boxes`, in pixels of the picture, best first.
-    fn find(&mut self, image: &ImageView<'_>) -> Result<(), DetectError> {
-        let input = &self.spec.input;
-        let crop = Crop::letterbox(image.width, image.height, input, self.spec.letterbox);
-        self.preprocessor.sample(image, &crop, &mut self.network.input)?;
-        self.network.run()?;
-        self.decoder
-            .read(&self.network.outputs, MOST_BOXES, &mut self.boxes)
-            .map_err(|e| DetectError::output(self.network.name(), &e))?;
-        for found in &mut self.boxes {
-            let a = found.area;
-            let (x, y) = crop.to_picture(a.x, a.y);
-            let (right, bottom) = crop.to_picture(a.x + a.width, a.y + a.height);
-            found.area = clip(x, y, right, bottom, image);
-        }
-        Ok(())
-    }
-}
-
-impl KeypointNetwork {
-    fn read(
-        &mut self,
-        image: &ImageView<'_>,
-        area: &BoundingBox,
-    ) -> Result<Keypoints2d, DetectError> {
-        let crop = Crop::around(area, self.spec.crop_scale, &self.spec.input);
-        self.preprocessor.sample(image, &crop, &mut self.network.input)?;
-        self.network.run()?;
-        if let Some(plain) = &mut self.plain {
-            std::mem::swap(plain, &mut self.network.outputs);
-            for row in self.network.input.chunks_exact_mut(self.spec.input.width) {
-                row.reverse();
-            }
-            self.network.run()?;
-            std::mem::swap(plain, &mut self.network.outputs);
-            self.reader.average_mirrored(&mut self.network.outputs, plain);
-        }
-        let points = self
-            .reader
-            .read(&self.network.outputs)
-            .map_err(|e| DetectError::output(self.network.name(), &e))?;
-        // A point guessed just outside of the picture is a body that is cut by the border; one
-        // far outside was seen by nobody.
-        let slack = 0.02 * crop.scale_y * self.spec.input.height as f32;
-        let (w, h) = (image.width as f32 - 0.5, image.height as f32 - 0.5);
-        let mut keypoints = Keypoints2d { points: [Keypoint::default(); JOINTS], score: 0.0 };
-        for (point, [u, v, confidence]) in keypoints.points.iter_mut().zip(points) {
-            let (x, y) = crop.to_picture(u, v);
-            let on = |p: f32, end: f32| p >= -0.5 - slack && p <= end + slack;
-            let confidence = if on(x, w) && on(y, h) { confidence } else { 0.0 };
-            *point = Keypoint { x, y, confidence };
-        }
-        keypoints.score = keypoints.mean_confidence();
-        Ok(keypoints)
-    }
-}
-
-/// A box within the picture; empty if it lies beside it.
-fn clip(left: f32, top: f32, right: f32, bottom: f32, image: &ImageView<'_>) -> BoundingBox {
-    let (w, h) = (image.width as f32 - 0.5, image.height as f32 - 0.5);
-    let (x, y) = (left.clamp(-0.5, w), top.clamp(-0.5, h));
-    let (right, bottom) = (right.clamp(-0.5, w), bottom.clamp(-0.5, h));
-    BoundingBox { x, y, width: (right - x).max(0.0), height: (bottom - y).max(0.0) }
 }
 
 /// The person about its keypoints, within the picture.

@@ -18,6 +18,10 @@ struct Probe {
     finder_runs: AtomicUsize,
     keypoint_runs: AtomicUsize,
     break_keypoints: AtomicBool,
+    /// Keypoints are seen in the first, third, ... run only, and weakly.
+    every_other: AtomicBool,
+    /// Keypoints are seen weakly.
+    unsure: AtomicBool,
 }
 
 /// Columns `from..to` of a one-row profile that are bright, as runs.
@@ -95,11 +99,16 @@ impl Engine for FakeKeypoints {
         inputs: &[TensorRef<'_>],
         outputs: &mut [TensorMut<'_>],
     ) -> Result<(), EngineError> {
-        self.0.keypoint_runs.fetch_add(1, Ordering::Relaxed);
+        let run = self.0.keypoint_runs.fetch_add(1, Ordering::Relaxed);
+        let every_other = self.0.every_other.load(Ordering::Relaxed);
+        let weak = every_other || self.0.unsure.load(Ordering::Relaxed);
         let (w, h) = (inputs[0].shape[3], inputs[0].shape[2]);
         let data = &inputs[0].data[..w * h];
         let maps = &mut *outputs[0].data;
         maps.fill(0.0);
+        if every_other && run % 2 == 1 {
+            return Ok(());
+        }
         let (xs, _) = profile(data, w, None);
         let distance = |r: &(usize, usize)| (r.0 + r.1).abs_diff(w);
         let Some((x0, x1)) = runs(&xs).into_iter().min_by_key(distance) else { return Ok(()) };
@@ -107,7 +116,7 @@ impl Engine for FakeKeypoints {
         for (k, map) in maps.chunks_exact_mut(MAP.0 * MAP.1).enumerate() {
             let x = if k % 2 == 0 { x0 } else { x1 - 1 } / 4;
             let y = (y0 + (y1 - 1 - y0) * k / 16) / 4;
-            map[y * MAP.0 + x] = 0.9;
+            map[y * MAP.0 + x] = if weak { 0.5 } else { 0.9 };
         }
         if self.0.break_keypoints.load(Ordering::Relaxed) {
             maps[777] = f32::NAN;
@@ -273,7 +282,13 @@ fn several_persons_are_reported_once_each_up_to_the_limit() {
 
 #[test]
 fn with_somebody_followed_a_frame_costs_one_run_more_than_they_do() {
-    let (mut d, probe) = detector(TopDownSettings { search_every: 5, ..Default::default() });
+    let once = TopDownSettings {
+        search_every: 5,
+        search_idle_seconds: 60.0,
+        flip_newcomers: false,
+        ..TopDownSettings::default()
+    };
+    let (mut d, probe) = detector(once);
     let bars = [(40, 100), (240, 130), (440, 90), (560, 200)];
     let runs = || {
         let finder = probe.finder_runs.load(Ordering::Relaxed);
@@ -294,12 +309,31 @@ fn with_somebody_followed_a_frame_costs_one_run_more_than_they_do() {
 
 #[test]
 fn whoever_fades_keeps_nobody_else_from_being_looked_at() {
-    // Searching in every frame, as for somebody who fades for long.
-    let (mut d, _) = detector(TopDownSettings { search_every: 1, ..Default::default() });
+    let (mut d, probe) = detector(TopDownSettings::default());
     let bars = [(40, 100), (240, 130), (440, 90)];
     assert_eq!(look(&mut d, 0.0, &bars[..1]).unwrap().len(), 1);
-    let found = (1..=5).map(|n| look(&mut d, f64::from(n) * 0.033, &bars).unwrap().len());
-    assert_eq!(found.collect::<Vec<_>>(), [1, 2, 2, 3, 3]);
+    // Half as sure from now on: it fades in every frame.
+    probe.unsure.store(true, Ordering::Relaxed);
+    let found = (1..=8).map(|n| look(&mut d, f64::from(n) * 0.033, &bars).unwrap().len());
+    // The finder runs in frame 4, and in frame 8 again.
+    assert_eq!(found.collect::<Vec<_>>(), [1, 1, 1, 1, 2, 3, 3, 3]);
+    assert_eq!(probe.finder_runs.load(Ordering::Relaxed), 3);
+}
+
+#[test]
+fn whoever_is_lost_beside_others_is_searched_for_at_the_rate_of_an_empty_room() {
+    let settings = TopDownSettings { search_every: 1_000, ..TopDownSettings::default() };
+    let (mut d, probe) = detector(settings);
+    let mut at = |n: i32, bars: &[(i32, i32)]| look(&mut d, f64::from(n) / 30.0, bars).unwrap();
+    assert_eq!(at(0, &[(40, 100), (300, 100)]).len(), 2);
+    // Long enough for the second after their coming to be over.
+    (1..60).for_each(|n| assert_eq!(at(n, &[(40, 100), (300, 100)]).len(), 2));
+    let before = probe.finder_runs.load(Ordering::Relaxed);
+    assert!((9..=12).contains(&before), "{before}");
+    (60..75).for_each(|n| assert_eq!(at(n, &[(40, 100)]).len(), 1, "frame {n}"));
+    assert_eq!(probe.finder_runs.load(Ordering::Relaxed) - before, 4);
+    let back = (75..80).position(|n| at(n, &[(40, 100), (500, 100)]).len() == 2);
+    assert!(back.is_some_and(|frames| frames <= 4), "{back:?}");
 }
 
 #[test]
@@ -330,6 +364,25 @@ fn boxes_too_small_to_see_anything_in_are_left_alone() {
     let (mut d, probe) = detector(settings);
     assert!(look(&mut d, 0.0, &[(100, 100)]).unwrap().is_empty());
     assert_eq!(probe.keypoint_runs.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn a_newcomer_whom_a_mirror_does_not_show_is_nobody() {
+    let settings = |flip_newcomers| TopDownSettings { flip_newcomers, ..Default::default() };
+    let (mut twice, probe) = detector(settings(true));
+    let runs = || probe.keypoint_runs.load(Ordering::Relaxed);
+    // Somebody: a second run for a newcomer, none for who is known.
+    for n in 0..3 {
+        assert_eq!(look(&mut twice, f64::from(n) * 0.033, &[(100, 100)]).unwrap().len(), 1);
+        assert_eq!(runs(), 2 + n as usize);
+    }
+    // Seen in every other run only: the mean of both looks is too unsure.
+    for (flip_newcomers, found) in [(true, 0), (false, 1)] {
+        let (mut d, probe) = detector(settings(flip_newcomers));
+        probe.every_other.store(true, Ordering::Relaxed);
+        assert_eq!(look(&mut d, 0.0, &[(100, 100)]).unwrap().len(), found);
+        assert_eq!(probe.keypoint_runs.load(Ordering::Relaxed), 2 - found);
+    }
 }
 
 #[test]

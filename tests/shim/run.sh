@@ -10,7 +10,7 @@ made=$(mktemp -d)
 trap 'rm -rf "$made"' EXIT
 # As build.rs does it, and what watches; `vptr` wants the run-time types that the shim is built without.
 flags=(-std=c++17 -g -O1 -fPIC -Wall -Wextra -Wno-unused-parameter -Wno-deprecated-declarations -fno-omit-frame-pointer
-    -fsanitize=address,undefined -fno-sanitize=vptr -fno-sanitize-recover=undefined -DPW_API=pw_api_rtx
+    "-fsanitize=address,undefined" -fno-sanitize=vptr -fno-sanitize-recover=undefined -DPW_API=pw_api_rtx
     -I"$shim" -isystem "$1")
 "${CXX:-c++}" "${flags[@]}" -fno-exceptions -fno-rtti -DPW_FAMILY=1 -c "$shim/shim.cpp" -o "$made/shim.o"
 "${CXX:-c++}" "${flags[@]}" "$here/builder.cpp" "$made/shim.o" -ldl -o "$made/builder"

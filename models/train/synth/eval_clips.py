@@ -18,7 +18,7 @@ import numpy as np
 import infer
 import teacher
 from eval_coco import draw, iou
-from publish import MODELS
+from paths import MODELS
 
 
 def from_keypoints(p, limit=0.25):

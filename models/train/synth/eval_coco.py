@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 import infer
-from publish import MODELS
+from paths import MODELS
 
 EDGES = [(5, 7), (7, 9), (6, 8), (8, 10), (11, 13), (13, 15), (12, 14), (14, 16), (5, 6), (11, 12), (5, 11), (6, 12), (0, 1), (0, 2), (1, 3), (2, 4)]
 

@@ -15,8 +15,8 @@ import os
 import torch
 
 import nets
+from paths import MODELS
 
-MODELS = os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 DATA = ("synthetic people rendered from MakeHuman's base mesh, clothes, hair and skins (CC0) in poses from CMU mocap (mocap.cs.cmu.edu) and "
         "UI-PRMD (ODC-PDDL), before Poly Haven panoramas (CC0); "
         "233 permissively licensed photographs (CC BY 4.0, CC0, Apache-2.0, public domain) labelled by Apache-2.0 teachers "

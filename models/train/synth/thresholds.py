@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 import infer
-from publish import MODELS
+from paths import MODELS
 
 
 def pool(path, data, scenes, crops):
