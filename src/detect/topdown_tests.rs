@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::*;
 use crate::engine::spec::*;
-use crate::engine::{Signature, TensorMut, TensorRef};
+use crate::engine::{EngineError, Signature, TensorMut, TensorRef};
 use crate::frame::{ColorSpace, FrameStamp, ImageLayout, PixelFormat, PixelMemory, Timebase};
 
 const CELLS: (usize, usize) = (20, 16);
