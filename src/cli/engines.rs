@@ -126,7 +126,7 @@ fn build(cache: &Cache, config: Option<&Path>) -> Result<(), Failure> {
         None => Config::default(),
     };
     let plan = config.check().map_err(|e| Failure::config(&e))?;
-    TensorRt.check().map_err(|e| Failure::config(&e))?;
+    TensorRt::default().check().map_err(|e| Failure::config(&e))?;
     let machine = Machine::get();
     for (model, persons) in wanted(&plan)? {
         let key = machine.key(&model, plan.precision, persons);

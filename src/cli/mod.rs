@@ -18,6 +18,7 @@ mod recover;
 mod reload;
 mod replay;
 mod run;
+mod scenes;
 mod service_status;
 mod snapshot;
 mod start;

@@ -3,15 +3,18 @@
 //! - [`topdown`]: the detector: finds persons, follows them, reads their keypoints. Start here.
 //! - [`preprocess`]: the camera's pixels to an input tensor;
 //! - [`decode`]: output tensors to boxes and keypoints.
+//! - [`verify`]: does a network answer as it does on the CPU?
 
 mod crop;
 pub mod decode;
 mod network;
 pub mod preprocess;
 pub mod topdown;
+mod verify;
 
 pub use crop::Crop;
 pub use topdown::{TopDown, TopDownSettings};
+pub use verify::{Scene, verify};
 
 pub mod truth;
 
@@ -48,6 +51,10 @@ pub trait Detector: Send {
     fn set_search_stride(&mut self, stride: u32) {
         let _ = stride;
     }
+
+    /// Lets other engines compute from here on, if any are waiting: between two frames. Whom it
+    /// follows stays followed.
+    fn exchange(&mut self) {}
 }
 
 /// Why a picture gave no keypoints.
