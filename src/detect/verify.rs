@@ -161,10 +161,7 @@ fn boxes_apart(
             // A person who is not found is as far off as they are large.
             None => apart.push(far((area.width, area.height))),
             Some((_, other)) => apart.extend(
-                corners(area)
-                    .iter()
-                    .zip(corners(&other))
-                    .map(|(a, b)| far((a.0 - b.0, a.1 - b.1))),
+                corners(area).iter().zip(corners(&other)).map(|(a, b)| far((a.0 - b.0, a.1 - b.1))),
             ),
         }
     }

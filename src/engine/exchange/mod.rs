@@ -229,9 +229,8 @@ impl Inner {
         match gate::verify_lifter(model, lifter.as_mut(), budget)? {
             Some(verdict) if verdict.passed() => Ok(lifter),
             Some(verdict) => Err(verified::refusal(model, self.later.name(), &verdict)),
-            None => Err(model.problem(
-                "it has no golden windows: nothing tells whether it is computed rightly",
-            )),
+            None => Err(model
+                .problem("it has no golden windows: nothing tells whether it is computed rightly")),
         }
     }
 
@@ -318,7 +317,10 @@ impl Board {
     /// The second engine computes from here on.
     fn exchanged(&self, seat: &Seat) {
         let [(before, _), (backend, precision)] = seat.by;
-        log::info!("{}: {backend} computes it in {precision} from here on, not {before}", seat.model);
+        log::info!(
+            "{}: {backend} computes it in {precision} from here on, not {before}",
+            seat.model
+        );
         self.note(seat, Standing::Exchanged);
     }
 
@@ -379,9 +381,8 @@ impl Board {
             [] => now.to_owned(),
             [(by, _)] => by.clone(),
             several => {
-                let group = |(by, models): &(String, Vec<String>)| {
-                    format!("{by}: {}", models.join(", "))
-                };
+                let group =
+                    |(by, models): &(String, Vec<String>)| format!("{by}: {}", models.join(", "));
                 several.iter().map(group).collect::<Vec<_>>().join("; ")
             }
         }

@@ -41,13 +41,8 @@ pub(super) struct Twofold<T: ?Sized> {
 }
 
 impl<T: ?Sized> Twofold<T> {
-    pub(super) fn new(
-        first: Box<T>,
-        seat: Arc<Seat>,
-        board: Arc<Board>,
-    ) -> (Self, Arc<Place<T>>) {
-        let place =
-            Arc::new(Place { waiting: AtomicBool::new(false), engine: Mutex::new(None) });
+    pub(super) fn new(first: Box<T>, seat: Arc<Seat>, board: Arc<Board>) -> (Self, Arc<Place<T>>) {
+        let place = Arc::new(Place { waiting: AtomicBool::new(false), engine: Mutex::new(None) });
         (Self { first, second: None, place: place.clone(), seat, board }, place)
     }
 

@@ -56,7 +56,12 @@ impl Backend for Numbers {
         }
     }
 
-    fn load(&self, model: &ModelSpec, _: Precision, _: usize) -> Result<Box<dyn Engine>, EngineError> {
+    fn load(
+        &self,
+        model: &ModelSpec,
+        _: Precision,
+        _: usize,
+    ) -> Result<Box<dyn Engine>, EngineError> {
         assert!(!model.name.is_empty());
         let signature = Signature { inputs: Vec::new(), outputs: vec![("x".into(), vec![1])] };
         Ok(Box::new(Numbered { number: self.number, how: self.how.clone(), signature }))
@@ -142,8 +147,7 @@ fn a_failed_call_is_computed_by_the_first_engine_and_the_others_go_on() {
 fn when_one_hangs_all_leave_and_nothing_more_is_built() {
     let (exchange, how) = exchange(2.0);
     let [finder, keypoints] = models();
-    let mut engines =
-        [&finder, &keypoints].map(|m| exchange.load(m, Precision::F32, 1).unwrap());
+    let mut engines = [&finder, &keypoints].map(|m| exchange.load(m, Precision::F32, 1).unwrap());
     let mut late = exchange.load(&finder, Precision::F32, 1).unwrap();
     work(&exchange);
     engines.iter_mut().for_each(|e| assert!(e.exchange()));

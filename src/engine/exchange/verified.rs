@@ -1,7 +1,9 @@
 //! Networks that see pictures, held against another backend's answers before they serve.
 
 use crate::engine::gate::{Budget, Verdict};
-use crate::engine::{Backend, Engine, EngineError, ModelKind, ModelSpec, Precision, StreamingLifter};
+use crate::engine::{
+    Backend, Engine, EngineError, ModelKind, ModelSpec, Precision, StreamingLifter,
+};
 
 /// How far the second engine's answers are from the first one's, which is the reference, with
 /// what is allowed in that precision. It has the pictures.
