@@ -10,7 +10,7 @@ use super::Failure;
 use crate::config::{Config, Plan};
 use crate::engine::tensorrt::cache::{Cache, Entry};
 use crate::engine::tensorrt::{Machine, TensorRt};
-use crate::engine::{Backend, Catalog, ModelKind, ModelSpec};
+use crate::engine::{Backend, Catalog, ModelKind, ModelSpec, Precision};
 use crate::fault::Exit;
 use crate::lift::LIKELY_PERSONS;
 
@@ -105,7 +105,11 @@ fn wanted(plan: &Plan) -> Result<Vec<(ModelSpec, usize)>, Failure> {
         catalog.pick(kind, name.as_deref()).map_err(|e| Failure::config(&e))
     };
     let lifter = pick(ModelKind::Lifter, &plan.models.lifter)?;
-    let parts = lifter.streaming_parts().map_err(|e| Failure::config(&e))?;
+    let parts = match plan.precision {
+        // As whole windows: TensorRt::load_lifter.
+        Precision::I8 => None,
+        _ => lifter.streaming_parts().map_err(|e| Failure::config(&e))?,
+    };
     let mut wanted = vec![
         (pick(ModelKind::Finder, &plan.models.finder)?, 1),
         (pick(ModelKind::Keypoints, &plan.models.keypoints)?, 1),

@@ -67,7 +67,7 @@ pub enum Precision {
     F32,
     /// 16-bit floating point.
     F16,
-    /// 8-bit integers where the model's manifest allows it.
+    /// 8-bit integers where a table of ranges says what they cost, otherwise 16-bit floating point.
     #[serde(rename = "int8")]
     I8,
 }
@@ -104,6 +104,12 @@ pub trait Backend: Sync {
         precision: Precision,
         batch: usize,
     ) -> Result<Box<dyn Engine>, EngineError>;
+
+    /// What `model` is computed in where `asked` is asked for: fewer bits may not be had for all.
+    fn precision(&self, model: &ModelSpec, asked: Precision) -> Precision {
+        let _ = model;
+        asked
+    }
 
     /// How far the answers of a lifter that was loaded may be from the trained network's.
     ///

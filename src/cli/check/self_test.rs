@@ -38,7 +38,7 @@ pub(super) fn gpu(plan: Option<&Plan>, report: &mut Report) {
         Ok(models) => {
             let precisions = match plan {
                 Some(plan) => vec![plan.precision],
-                None => vec![Precision::F32, Precision::F16],
+                None => vec![Precision::F32, Precision::F16, Precision::I8],
             };
             compare(&models, &precisions, (&later, &Tract), &scenes::judge(), report);
         }
@@ -69,11 +69,15 @@ fn compare(
 ) {
     for model in models {
         for precision in precisions {
-            let title = format!("{} {} in {}", model.kind(), model.name, precision.name());
+            let computed = backends.0.precision(model, *precision);
+            if computed != *precision && precisions.contains(&computed) {
+                continue;
+            }
+            let title = format!("{} {} in {}", model.kind(), model.name, computed.name());
             let done = match model.kind() {
-                ModelKind::Lifter => lifter(model, *precision, backends),
+                ModelKind::Lifter => lifter(model, computed, backends),
                 ModelKind::Finder | ModelKind::Keypoints => {
-                    picture(model, *precision, backends, judge)
+                    picture(model, computed, backends, judge)
                 }
             };
             match done {

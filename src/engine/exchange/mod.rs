@@ -236,6 +236,7 @@ impl Inner {
 
     fn seat(&self, model: &ModelSpec, precision: Precision) -> Arc<Seat> {
         let first = (self.now.name(), Precision::F32.name());
+        let precision = self.later.precision(model, precision);
         let seat = Arc::new(Seat {
             model: model.name.clone(),
             by: [first, (self.later.name(), precision.name())],

@@ -51,12 +51,17 @@ impl Backend for Verified<'_> {
             return Ok(engine);
         }
         let mut reference = self.reference.load(model, Precision::F32, batch)?;
-        let verdict = (self.judge)(model, precision, reference.as_mut(), engine.as_mut())?;
+        let computed = self.backend.precision(model, precision);
+        let verdict = (self.judge)(model, computed, reference.as_mut(), engine.as_mut())?;
         if !verdict.passed() {
             return Err(refusal(model, self.name(), &verdict));
         }
         log::debug!("{}: {verdict}", model.name);
         Ok(engine)
+    }
+
+    fn precision(&self, model: &ModelSpec, asked: Precision) -> Precision {
+        self.backend.precision(model, asked)
     }
 
     fn budget(&self, model: &ModelSpec, precision: Precision) -> Result<Budget, EngineError> {

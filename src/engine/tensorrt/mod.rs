@@ -7,7 +7,7 @@
 //! - [`Machine`]: what of all that is here.
 //!
 //! An engine is built on the device from the model's ONNX file, in `f32` (without TF32) or, made by
-//! [`half_typed`], in `f16`, for one number of persons in a call: that is faster
+//! [`half_typed`], in `f16`, or, made by [`quantise`], in 8 bits, for one number of persons in a call: that is faster
 //! than one for several numbers, and a lifter has two anyway (for one person, and for many).
 
 pub mod cache;
@@ -21,9 +21,10 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
-use super::spec::TensorSpec;
+use super::spec::{Task, TensorSpec};
 use super::{
-    Backend, Engine, EngineError, ModelSpec, Precision, Signature, TensorMut, TensorRef, half_typed,
+    Backend, Engine, EngineError, ModelSpec, Precision, Signature, StreamingLifter, TensorMut,
+    TensorRef, half_typed, quantise, streaming,
 };
 use crate::handoff::Stop;
 use cache::{Cache, Key};
@@ -145,9 +146,11 @@ impl Machine {
     ) -> Result<Key, EngineError> {
         let (library, gpu) = self.both()?;
         // Of what is built: how half-typed networks are made may change while their file does not.
+        // And an 8-bit one has its table of ranges in it.
+        let precision = settled(precision, model);
         let onnx = match precision {
-            Precision::F16 => Sha256::digest(typed(library, model, precision)?).into(),
-            _ => model.sha256,
+            Precision::F32 => model.sha256,
+            _ => Sha256::digest(typed(library, model, precision)?).into(),
         };
         Ok(Key {
             model: model.name.clone(),
@@ -155,7 +158,7 @@ impl Machine {
             library: library_name(library, std::env::var(TF32).ok().as_deref()),
             gpu: gpu_name(gpu),
             cuda: gpu.cuda,
-            precision: name_of(precision, model)?.to_owned(),
+            precision: precision.name().to_owned(),
             batch: fixed(batch, model)?,
             shim: library.shim_version(),
         })
@@ -196,8 +199,8 @@ impl Machine {
         let typed = typed(library, model, precision)?;
         let options = sys::BuildOptions {
             batch: fixed(batch, model)?,
-            f16: name_of(precision, model)? == "f16",
-            i8: false,
+            f16: precision != Precision::F32,
+            i8: settled(precision, model) == Precision::I8,
             level: None,
             workspace: Some(WORKSPACE),
             timing: &[],
@@ -307,11 +310,16 @@ fn wanted((_, shape): &(String, Vec<usize>)) -> (&[usize], usize) {
     (shape, shape.iter().product())
 }
 
-fn name_of(precision: Precision, model: &ModelSpec) -> Result<&'static str, EngineError> {
-    match precision {
-        Precision::F32 => Ok("f32"),
-        Precision::F16 => Ok("f16"),
-        Precision::I8 => Err(model.problem("int8 engines are not built yet: use f16")),
+/// What a network is computed in where `asked` is asked for: 8 bits only if there is a table of its
+/// ranges. A lifter without one is refused with it, for what it costs is not known.
+fn settled(asked: Precision, model: &ModelSpec) -> Precision {
+    match (asked, &model.task) {
+        (Precision::I8, Task::Finder(_) | Task::Keypoints(_))
+            if matches!(quantise::shipped(model), Ok(None)) =>
+        {
+            Precision::F16
+        }
+        _ => asked,
     }
 }
 
@@ -322,10 +330,16 @@ fn typed(
     precision: Precision,
 ) -> Result<Cow<'static, [u8]>, EngineError> {
     let bytes = model.bytes()?;
-    if name_of(precision, model)? == "f16" && library.family.strongly_typed() {
-        return half_typed::to_half(&bytes).map(Cow::Owned).map_err(|e| model.problem(e));
-    }
-    Ok(bytes)
+    let made = match settled(precision, model) {
+        Precision::F16 if library.family.strongly_typed() => half_typed::to_half(&bytes),
+        Precision::F32 | Precision::F16 => return Ok(bytes),
+        Precision::I8 => {
+            let table = quantise::shipped(model)?
+                .ok_or_else(|| model.problem("it has no table of ranges for 8 bits: use f16"))?;
+            quantise::int8(&bytes, &table)
+        }
+    };
+    made.map(Cow::Owned).map_err(|e| model.problem(e))
 }
 
 /// What the kernel says can be taken without swapping, bytes.
@@ -362,6 +376,26 @@ impl Backend for TensorRt {
         let cache = Cache::usual();
         let plan = machine.plan(model, precision, batch, &cache, self.beside.as_ref())?;
         Ok(Box::new(machine.load(model, &plan, batch, true)?))
+    }
+
+    fn precision(&self, model: &ModelSpec, asked: Precision) -> Precision {
+        settled(asked, model)
+    }
+
+    /// In 8 bits as whole windows: its table of ranges is that graph's.
+    fn load_lifter(
+        &self,
+        model: &ModelSpec,
+        precision: Precision,
+        persons: usize,
+    ) -> Result<Box<dyn StreamingLifter>, EngineError> {
+        let mut model = Cow::Borrowed(model);
+        if precision == Precision::I8
+            && let Task::Lifter(spec) = &mut model.to_mut().task
+        {
+            spec.streaming = None;
+        }
+        streaming::load(|part, batch| self.load(part, precision, batch), &model, persons)
     }
 }
 
