@@ -168,6 +168,12 @@ pub struct Computed {
     pub precision: &'static str,
 }
 
+impl std::fmt::Display for Computed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.backend, self.precision)
+    }
+}
+
 /// Everything that one frame said about people: what publishers send. Fixed size, so that a
 /// ring of these never allocates.
 #[derive(Clone, Debug, PartialEq)]

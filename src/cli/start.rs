@@ -1,6 +1,6 @@
 //! From a checked plan to a running job: loads the networks and opens the targets.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::{Failure, scenes};
 use crate::config::{CameraPlan, Plan};
@@ -8,6 +8,7 @@ use crate::detect::Detector;
 use crate::detect::topdown::TopDown;
 use crate::engine::catalog::Catalog;
 use crate::engine::exchange::{Exchange, Verified};
+use crate::engine::ladder::Ladder;
 use crate::engine::spec::hex;
 use crate::engine::tensorrt::{self, TensorRt};
 use crate::engine::tract::Tract;
@@ -57,7 +58,17 @@ pub(super) fn exchange(plan: &Plan) -> Option<Exchange> {
     }
     let stop = Stop::new();
     let later = TensorRt { beside: Some(stop.clone()) };
-    Some(Exchange::new(&TRACT, Box::new(later), scenes::judge(), stop))
+    let later: Box<dyn Backend + Send + Sync> = match plan.fastest_precision {
+        true => Box::new(Ladder::new(later, &TRACT, scenes::judge())),
+        false => Box::new(later),
+    };
+    Some(Exchange::new(&TRACT, later, scenes::judge(), stop))
+}
+
+/// TensorRT in whatever precision is the fastest.
+fn ladder() -> &'static dyn Backend {
+    static LADDER: OnceLock<Ladder<TensorRt>> = OnceLock::new();
+    LADDER.get_or_init(|| Ladder::new(TensorRt::default(), &TRACT, scenes::judge()))
 }
 
 /// `plan` as it is on this machine: of `auto` the precision is what the GPU computes in, and where
@@ -97,6 +108,8 @@ struct Built {
     pipelines: Vec<Pipeline>,
     catalog: Catalog,
     backend: &'static dyn Backend,
+    /// The lifter's.
+    precision: Precision,
     why: String,
 }
 
@@ -108,7 +121,10 @@ fn build(
     mut detector: impl FnMut(&Catalog, &dyn Backend) -> Result<Box<dyn Detector>, Failure>,
     clock: &Arc<dyn Clock>,
 ) -> Result<Built, Failure> {
-    let (chosen, why) = engine::choose(&plan.backend).map_err(|e| Failure::config(&e))?;
+    let (mut chosen, why) = engine::choose(&plan.backend).map_err(|e| Failure::config(&e))?;
+    if plan.fastest_precision && chosen.name() != TRACT.name() {
+        chosen = ladder();
+    }
     let (backend, why): (&dyn Backend, String) = match exchange {
         Some(exchange) => {
             (exchange, "the CPU; TensorRT, once its engines are built and found right".to_owned())
@@ -132,7 +148,12 @@ fn build(
             .map_err(|e| Failure::config(&e))?;
         pipelines.push(pipeline);
     }
-    Ok(Built { pipelines, catalog, backend: chosen, why })
+    // What it begins with: with an exchange, the CPU's.
+    let precision = match exchange {
+        Some(_) => Precision::F32,
+        None => chosen.precision(&model, plan.precision),
+    };
+    Ok(Built { pipelines, catalog, backend: chosen, precision, why })
 }
 
 /// The pipelines of `plan` alone, for a run that goes on.
@@ -160,9 +181,8 @@ pub(super) fn prepare_to_change(
     detector: impl FnMut(&Catalog, &dyn Backend) -> Result<Box<dyn Detector>, Failure>,
 ) -> Result<Prepared, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(MonotonicClock);
-    let Built { pipelines, catalog, backend, why } = build(plan, exchange, detector, &clock)?;
-    // What it begins with.
-    let precision = if exchange.is_some() { Precision::F32 } else { plan.precision };
+    let Built { pipelines, catalog, backend, precision, why } =
+        build(plan, exchange, detector, &clock)?;
     let settings = PublishSettings {
         engine: EngineId::from_name(backend.name()),
         precision: PrecisionId::from_name(precision.name()),

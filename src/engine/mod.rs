@@ -12,6 +12,7 @@
 //! - [`streaming`]: lifters evaluated slot by slot.
 //! - [`onnx`]: ONNX files read, changed and written; [`quantise`]: networks in fewer bits.
 //! - [`gate`]: does a loaded network answer as the trained one, and which one is fastest?
+//! - [`ladder`]: the fastest precision that is right.
 //! - [`exchange`]: one backend now, a faster one as soon as its engines are built, and back.
 
 pub mod catalog;
@@ -19,6 +20,7 @@ pub mod exchange;
 pub mod gate;
 pub mod half_typed;
 pub mod import;
+pub mod ladder;
 mod manifest;
 pub mod offer;
 pub mod onnx;

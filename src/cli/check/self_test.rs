@@ -9,12 +9,10 @@ use super::Report;
 use crate::config::Plan;
 use crate::engine::exchange::Judge;
 use crate::engine::gate::{self, Verdict};
+use crate::engine::ladder::{RUNGS, time_network, time_step};
 use crate::engine::tensorrt::{Machine, TensorRt};
 use crate::engine::tract::Tract;
-use crate::engine::{
-    Backend, Catalog, Engine, EngineError, ModelKind, ModelSpec, Precision, StreamingLifter,
-    TensorMut, TensorRef,
-};
+use crate::engine::{Backend, Catalog, EngineError, ModelKind, ModelSpec, Precision};
 use crate::fault::Chain;
 use crate::lift::LIKELY_PERSONS;
 
@@ -37,10 +35,10 @@ pub(super) fn gpu(plan: Option<&Plan>, report: &mut Report) {
     match networks(plan) {
         Ok(models) => {
             let precisions = match plan {
-                Some(plan) => vec![plan.precision],
-                None => vec![Precision::F32, Precision::F16, Precision::I8],
+                Some(plan) if !plan.fastest_precision => &[plan.precision],
+                _ => &RUNGS[..],
             };
-            compare(&models, &precisions, (&later, &Tract), &scenes::judge(), report);
+            compare(&models, precisions, (&later, &Tract), &scenes::judge(), report);
         }
         Err(e) => report.error(SUBJECT, Chain(&e).to_string(), "`posewire models` lists the names"),
     }
@@ -117,32 +115,8 @@ fn picture(
     let mut reference = now.load(model, Precision::F32, 1)?;
     let mut candidate = later.load(model, precision, 1)?;
     let verdict = judge(model, precision, reference.as_mut(), candidate.as_mut())?;
-    let gpu = timed(candidate.as_mut(), CALLS[0])?;
-    Ok(Compared { verdict, times: [gpu, timed(reference.as_mut(), CALLS[1])?] })
-}
-
-/// The median time of a call, with inputs of zero.
-fn timed(engine: &mut dyn Engine, calls: usize) -> Result<Duration, EngineError> {
-    let signature = engine.signature().clone();
-    let room = |tensors: &[(String, Vec<usize>)]| -> Vec<Vec<f32>> {
-        tensors.iter().map(|(_, shape)| vec![0.0; shape.iter().product()]).collect()
-    };
-    let (given, mut wanted) = (room(&signature.inputs), room(&signature.outputs));
-    gate::time(calls, || {
-        let inputs: Vec<TensorRef<'_>> = signature
-            .inputs
-            .iter()
-            .zip(&given)
-            .map(|((_, shape), data)| TensorRef { shape, data })
-            .collect();
-        let mut outputs: Vec<TensorMut<'_>> = signature
-            .outputs
-            .iter()
-            .zip(&mut wanted)
-            .map(|((_, shape), data)| TensorMut { shape, data })
-            .collect();
-        engine.run(&inputs, &mut outputs)
-    })
+    let gpu = time_network(candidate.as_mut(), CALLS[0])?;
+    Ok(Compared { verdict, times: [gpu, time_network(reference.as_mut(), CALLS[1])?] })
 }
 
 fn lifter(
@@ -155,32 +129,15 @@ fn lifter(
     let budget = later.budget(model, precision)?;
     let verdict = gate::verify_lifter(model, candidate.as_mut(), budget)?
         .ok_or_else(|| model.problem("it has no golden windows to be held against"))?;
-    let gpu = timed_step(model, candidate.as_mut(), CALLS[0])?;
-    Ok(Compared { verdict, times: [gpu, timed_step(model, reference.as_mut(), CALLS[1])?] })
-}
-
-/// The median time of what a frame with one person asks for: two slots and a window.
-fn timed_step(
-    model: &ModelSpec,
-    lifter: &mut dyn StreamingLifter,
-    calls: usize,
-) -> Result<Duration, EngineError> {
-    let spec = model.lifter()?;
-    let slot = lifter.slot_len();
-    let points = spec.features * crate::skeleton::JOINTS;
-    let (keypoints, fresh) = (vec![0.0; 2 * points], vec![1.0, 0.0]);
-    let (mut slots, context) = (vec![0.0; spec.frames * slot], vec![0.0; spec.context]);
-    let mut joints = vec![0.0; 3 * crate::skeleton::JOINTS];
-    gate::time(calls, || {
-        lifter.encode(&keypoints, &fresh, &mut slots[..2 * slot])?;
-        lifter.lift(&slots, &context, &mut joints)
-    })
+    let gpu = time_step(model, candidate.as_mut(), CALLS[0])?;
+    Ok(Compared { verdict, times: [gpu, time_step(model, reference.as_mut(), CALLS[1])?] })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cli::check::Level;
+    use crate::engine::{Engine, StreamingLifter};
 
     /// tract, under another name and half a millimetre off.
     struct Off;

@@ -28,6 +28,7 @@ use super::spec::{ModelKind, Normalisation};
 use super::{Backend, Engine, EngineError, ModelSpec, Precision, StreamingLifter};
 use crate::fault::panic_words;
 use crate::handoff::Stop;
+use crate::pose::Computed;
 use networks::{Place, Twofold, TwofoldLifter};
 pub use verified::{Judge, Verified};
 
@@ -98,8 +99,12 @@ enum Standing {
 /// One network of a pipeline.
 struct Seat {
     model: String,
-    /// Backend and precision of the first engine, and of the second.
-    by: [(&'static str, &'static str); 2],
+    /// What the first engine is.
+    first: Computed,
+    /// The backend of the second one.
+    later: &'static str,
+    /// What that is, once it has been loaded: its precision may be chosen while it is.
+    second: OnceLock<Computed>,
     standing: Mutex<Standing>,
     /// Goes with its pipeline: the next one begins anew.
     trouble: Mutex<Option<Trouble>>,
@@ -194,27 +199,32 @@ impl Inner {
         let Order { model, precision, seat, place } = order;
         let later = &*self.later;
         let begun = Instant::now();
+        let loaded = || {
+            let precision = later.precision(model, *precision).name();
+            let by = *seat.second.get_or_init(|| Computed { backend: later.name(), precision });
+            let seconds = begun.elapsed().as_secs_f64();
+            log::debug!("{}: ready on {by} after {seconds:.1} s", model.name);
+        };
         // Whoever waits for it may be gone by the time that it is built.
         match place {
             Wanted::Engine(batch, place) if place.strong_count() > 0 => {
                 let (now, judge) = (self.now, &self.judge);
                 let engine = Verified { backend: later, reference: now, judge };
                 let engine = engine.load(model, *precision, *batch)?;
+                loaded();
                 if let Some(place) = place.upgrade() {
                     place.put(engine);
                 }
             }
             Wanted::Lifter(persons, place) if place.strong_count() > 0 => {
                 let lifter = self.lifter(model, *precision, *persons)?;
+                loaded();
                 if let Some(place) = place.upgrade() {
                     place.put(lifter);
                 }
             }
-            _ => return Ok(()),
+            _ => {}
         }
-        let seconds = begun.elapsed().as_secs_f64();
-        let (backend, precision) = seat.by[1];
-        log::debug!("{}: ready on {backend} in {precision} after {seconds:.1} s", model.name);
         Ok(())
     }
 
@@ -234,12 +244,12 @@ impl Inner {
         }
     }
 
-    fn seat(&self, model: &ModelSpec, precision: Precision) -> Arc<Seat> {
-        let first = (self.now.name(), Precision::F32.name());
-        let precision = self.later.precision(model, precision);
+    fn seat(&self, model: &ModelSpec) -> Arc<Seat> {
         let seat = Arc::new(Seat {
             model: model.name.clone(),
-            by: [first, (self.later.name(), precision.name())],
+            first: Computed { backend: self.now.name(), precision: Precision::F32.name() },
+            later: self.later.name(),
+            second: OnceLock::new(),
             standing: Mutex::new(Standing::Ordered),
             trouble: Mutex::default(),
         });
@@ -277,7 +287,7 @@ impl Backend for Exchange {
             // A reference lifter's, which nothing here can judge.
             return Ok(first);
         }
-        let seat = self.0.seat(model, precision);
+        let seat = self.0.seat(model);
         let (twofold, place) = Twofold::new(first, seat.clone(), self.0.board.clone());
         self.0.order(model, precision, &seat, Wanted::Engine(batch, Arc::downgrade(&place)));
         Ok(Box::new(twofold))
@@ -298,10 +308,17 @@ impl Backend for Exchange {
         if model.lifter()?.normalisation == Normalisation::Screen {
             return Ok(first);
         }
-        let seat = self.0.seat(model, precision);
+        let seat = self.0.seat(model);
         let (twofold, place) = Twofold::new(first, seat.clone(), self.0.board.clone());
         self.0.order(model, precision, &seat, Wanted::Lifter(persons, Arc::downgrade(&place)));
         Ok(Box::new(TwofoldLifter::new(twofold)))
+    }
+}
+
+impl Seat {
+    /// What the second engine is, or the first one.
+    fn by(&self, second: bool) -> Computed {
+        self.second.get().copied().filter(|_| second).unwrap_or(self.first)
     }
 }
 
@@ -317,17 +334,13 @@ impl Board {
 
     /// The second engine computes from here on.
     fn exchanged(&self, seat: &Seat) {
-        let [(before, _), (backend, precision)] = seat.by;
-        log::info!(
-            "{}: {backend} computes it in {precision} from here on, not {before}",
-            seat.model
-        );
+        log::info!("{}: {} from here on, not {}", seat.model, seat.by(true), seat.first.backend);
         self.note(seat, Standing::Exchanged);
     }
 
     /// It will not have a second engine.
     fn refused(&self, seat: &Seat, error: &EngineError) {
-        let before = seat.by[0].0;
+        let before = seat.first.backend;
         log::warn!("{error}; {before} goes on computing it");
         *lock(&seat.trouble) = Some(Trouble::new("gpu-refused", false, error.to_string()));
         self.note(seat, Standing::Stays);
@@ -335,7 +348,7 @@ impl Board {
 
     /// The second engine has failed: the first one computes again.
     fn lost(&self, seat: &Seat, error: &EngineError) {
-        let before = seat.by[0].0;
+        let before = seat.first.backend;
         log::error!("{error}; {before} computes {} again", seat.model);
         let words = format!("{error}; {before} computes it again");
         if matches!(error, EngineError::Hung { .. }) {
@@ -366,10 +379,10 @@ impl Board {
         let mut groups: Vec<(String, Vec<String>)> = Vec::new();
         for seat in lock(&self.seats).iter().filter_map(Weak::upgrade) {
             let standing = *lock(&seat.standing);
-            let (backend, precision) = seat.by[usize::from(standing == Standing::Exchanged)];
+            let by = seat.by(standing == Standing::Exchanged);
             let by = match standing {
-                Standing::Ordered => format!("{backend} {precision} ({} is built)", seat.by[1].0),
-                Standing::Exchanged | Standing::Stays => format!("{backend} {precision}"),
+                Standing::Ordered => format!("{by} ({} is built)", seat.later),
+                Standing::Exchanged | Standing::Stays => by.to_string(),
             };
             match groups.iter_mut().find(|(name, _)| *name == by) {
                 // Each camera has networks of its own.

@@ -179,7 +179,6 @@ impl StreamingLifter for TwofoldLifter {
     }
 
     fn computed(&self) -> Option<Computed> {
-        let (backend, precision) = self.pair.seat.by[usize::from(self.pair.second.is_some())];
-        Some(Computed { backend, precision })
+        Some(self.pair.seat.by(self.pair.second.is_some()))
     }
 }

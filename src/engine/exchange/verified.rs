@@ -31,6 +31,27 @@ pub(super) fn refusal(model: &ModelSpec, backend: &str, verdict: &Verdict) -> En
     ))
 }
 
+impl Verified<'_> {
+    /// Loads a network that sees pictures, and says how it answered.
+    ///
+    /// # Errors
+    /// If it cannot be loaded or run. A wrong answer is no error but a verdict.
+    pub fn load_with_verdict(
+        &self,
+        model: &ModelSpec,
+        precision: Precision,
+        batch: usize,
+    ) -> Result<(Box<dyn Engine>, Verdict), EngineError> {
+        let mut engine = self.backend.load(model, precision, batch)?;
+        // Asked afterwards: it may have been chosen while it was loaded.
+        let computed = self.backend.precision(model, precision);
+        let mut reference = self.reference.load(model, Precision::F32, batch)?;
+        let verdict = (self.judge)(model, computed, reference.as_mut(), engine.as_mut())?;
+        log::debug!("{}: {verdict}", model.name);
+        Ok((engine, verdict))
+    }
+}
+
 impl Backend for Verified<'_> {
     fn name(&self) -> &'static str {
         self.backend.name()
@@ -46,17 +67,13 @@ impl Backend for Verified<'_> {
         precision: Precision,
         batch: usize,
     ) -> Result<Box<dyn Engine>, EngineError> {
-        let mut engine = self.backend.load(model, precision, batch)?;
         if !matches!(model.kind(), ModelKind::Finder | ModelKind::Keypoints) {
-            return Ok(engine);
+            return self.backend.load(model, precision, batch);
         }
-        let mut reference = self.reference.load(model, Precision::F32, batch)?;
-        let computed = self.backend.precision(model, precision);
-        let verdict = (self.judge)(model, computed, reference.as_mut(), engine.as_mut())?;
+        let (engine, verdict) = self.load_with_verdict(model, precision, batch)?;
         if !verdict.passed() {
             return Err(refusal(model, self.name(), &verdict));
         }
-        log::debug!("{}: {verdict}", model.name);
         Ok(engine)
     }
 
