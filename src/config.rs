@@ -436,6 +436,26 @@ mod tests {
     }
 
     #[test]
+    fn a_precision_is_one_or_the_fastest_that_is_right() {
+        let plan = |precision: &str| {
+            let text = format!("[source]\nuri='demo:'\n[engine]\nprecision='{precision}'");
+            Config::from_toml(&text).map(|config| config.check().unwrap())
+        };
+        for (name, precision, fastest) in [
+            ("f32", Precision::F32, false),
+            ("f16", Precision::F16, false),
+            ("int8", Precision::I8, false),
+            ("auto", Precision::F32, true),
+        ] {
+            let plan = plan(name).unwrap();
+            assert_eq!((plan.precision, plan.fastest_precision), (precision, fastest), "{name}");
+            // What is recorded says it again.
+            assert!(plan.written.contains(&format!("precision = \"{name}\"")), "{}", plan.written);
+        }
+        assert!(plan("f8").unwrap_err().contains("f16"));
+    }
+
+    #[test]
     fn an_unknown_key_is_named_with_its_table_and_those_that_exist() {
         let problem = Config::from_toml("[source]\nurl = \"demo:\"\n").unwrap_err();
         assert!(problem.contains("source") && problem.contains("url"), "{problem}");

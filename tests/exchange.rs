@@ -7,8 +7,11 @@
     reason = "a panic is how a test fails"
 )]
 
+#[path = "support/canned.rs"]
+mod canned;
 mod support;
 
+use canned::Canned;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -19,8 +22,8 @@ use posewire::engine::exchange::{Exchange, Judge};
 use posewire::engine::gate::{Budget, Verdict};
 use posewire::engine::tract::Tract;
 use posewire::engine::{
-    Backend, Catalog, Engine, EngineError, ModelKind, ModelSpec, Precision, StreamingLifter,
-    streaming,
+    Backend, Catalog, Engine, EngineError, ModelKind, ModelSpec, Precision, Signature,
+    StreamingLifter, TensorMut, TensorRef, streaming,
 };
 use posewire::handoff::Stop;
 use posewire::lift::{LiftSettings, Lifter};
@@ -471,4 +474,89 @@ fn nobody_is_lifted_twice_in_the_frame_in_which_an_engine_fails() {
             assert!(most < 2e-4, "frame {n}, person {who}: {} mm apart", most * 1e3);
         }
     }
+}
+
+/// Finder and keypoint networks that can be told to fail.
+struct CannedLater(Arc<AtomicU8>);
+
+struct CannedEngine {
+    inner: Box<dyn Engine>,
+    how: Arc<AtomicU8>,
+}
+
+impl Engine for CannedEngine {
+    fn signature(&self) -> &Signature {
+        self.inner.signature()
+    }
+
+    fn run(
+        &mut self,
+        inputs: &[TensorRef<'_>],
+        outputs: &mut [TensorMut<'_>],
+    ) -> Result<(), EngineError> {
+        if self.how.load(Ordering::SeqCst) == FAILS {
+            let model = "a detector's".to_owned();
+            return Err(EngineError::Run { model, problem: "on purpose".into() });
+        }
+        self.inner.run(inputs, outputs)
+    }
+}
+
+impl Backend for CannedLater {
+    fn name(&self) -> &'static str {
+        "tensorrt"
+    }
+
+    fn check(&self) -> Result<(), EngineError> {
+        Ok(())
+    }
+
+    fn load(
+        &self,
+        model: &ModelSpec,
+        precision: Precision,
+        batch: usize,
+    ) -> Result<Box<dyn Engine>, EngineError> {
+        let inner = TWO.load(model, precision, batch)?;
+        Ok(Box::new(CannedEngine { inner, how: self.0.clone() }))
+    }
+}
+
+static TWO: Canned = Canned { persons: 2, drift: 0 };
+
+#[test]
+fn whom_a_detector_follows_stays_followed_when_its_networks_change_over_and_fail() {
+    let how = Arc::new(AtomicU8::new(RIGHT));
+    let judge: Judge = Box::new(|_, _, _, _| {
+        let budget = Budget { mean: 1.0, worst: 1.0 };
+        Ok(Verdict { cases: 1, mean: 0.0, worst: 0.0, budget, unit: "px" })
+    });
+    let exchange = Exchange::new(&TWO, Box::new(CannedLater(how.clone())), judge, Stop::new());
+    let mut changing = canned::pipeline_on(&exchange, Default::default());
+    let mut plain = canned::pipeline_on(&TWO, Default::default());
+    let mut pool = FramePool::new(2, 640 * 480);
+    let mut step = |n: u64| {
+        let frame = support::grey_frame(&mut pool, n, n as f64 / 25.0);
+        let (a, b) = (plain.step(&frame).unwrap(), changing.step(&frame).unwrap());
+        assert_eq!(a.persons, b.persons, "frame {n}");
+        b.persons.len()
+    };
+    let mut seen: usize = (0..20).map(&mut step).sum();
+    // Carried out here, up to the last order; the lifter's is refused.
+    let builder = exchange.clone();
+    let thread = std::thread::spawn(move || builder.work());
+    while exchange.troubles().is_empty() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    exchange.stop();
+    thread.join().unwrap();
+    assert!(!exchange.describe().contains("tensorrt f32"), "{}", exchange.describe());
+    seen += (20..40).map(&mut step).sum::<usize>();
+    assert!(exchange.describe().contains("tensorrt f32"), "{}", exchange.describe());
+    how.store(FAILS, Ordering::SeqCst);
+    seen += (40..60).map(&mut step).sum::<usize>();
+    assert!(seen > 100, "{seen} persons in 60 frames");
+    assert_eq!(exchange.describe(), "canned f32");
+    let failed = exchange.troubles().into_iter().find(|t| t.name == "gpu-failed").expect("named");
+    assert_eq!(failed.count, 2, "finder and keypoints");
 }

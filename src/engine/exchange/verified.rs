@@ -26,6 +26,12 @@ pub struct Verified<'a> {
 
 /// Why a network is not served.
 pub(super) fn refusal(model: &ModelSpec, backend: &str, verdict: &Verdict) -> EngineError {
+    if verdict.cases == 0 {
+        return model.problem(format!(
+            "it sees nobody in the pictures that {backend} is held against the reference with: \
+             nothing tells whether it is computed rightly; use backend = \"tract\""
+        ));
+    }
     model.problem(format!(
         "{backend} computes it wrongly: it is {verdict}; choose another backend or precision"
     ))
