@@ -533,7 +533,7 @@ fn whom_a_detector_follows_stays_followed_when_its_networks_change_over_and_fail
     });
     let exchange = Exchange::new(&TWO, Box::new(CannedLater(how.clone())), judge, Stop::new());
     let mut changing = canned::pipeline_on(&exchange, Default::default());
-    let mut plain = canned::pipeline_on(&TWO, Default::default());
+    let mut plain = canned::pipeline(TWO, Default::default());
     let mut pool = FramePool::new(2, 640 * 480);
     let mut step = |n: u64| {
         let frame = support::grey_frame(&mut pool, n, n as f64 / 25.0);

@@ -22,7 +22,7 @@ impl Lifter {
             past.cache.values.resize(frames * slot_len, 0.0);
             past.cache.stale = true;
         });
-        log::info!("lifter {}: {}", self.name, self.network.describe());
+        log::debug!("lifter {}: {}", self.name, self.network.describe());
         true
     }
 

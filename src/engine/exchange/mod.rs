@@ -190,6 +190,8 @@ impl Inner {
         });
         match carried_out {
             Err(_) if self.stop.is_raised() => log::debug!("{}: not built", order.model.name),
+            // Whoever computes there already is to leave, too.
+            Err(e @ EngineError::Hung { .. }) => self.board.lost(&order.seat, &e),
             Err(e) => self.board.refused(&order.seat, &e),
             Ok(()) => {}
         }
@@ -349,8 +351,8 @@ impl Board {
     /// The second engine has failed: the first one computes again.
     fn lost(&self, seat: &Seat, error: &EngineError) {
         let before = seat.first.backend;
-        log::error!("{error}; {before} computes {} again", seat.model);
         let words = format!("{error}; {before} computes it again");
+        log::error!("{words}");
         if matches!(error, EngineError::Hung { .. }) {
             *lock(&self.hang) = Some(Trouble::new("gpu-hung", true, words));
             self.hung.store(true, Ordering::Release);

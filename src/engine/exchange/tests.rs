@@ -74,17 +74,21 @@ fn exchange(allowed: f64) -> (Exchange, Arc<AtomicU8>) {
     let now = Box::leak(Box::new(Numbers { number: 0.0, how: Arc::default() }));
     let later = Box::new(Numbers { number: 1.0, how: how.clone() });
     let judge: Judge = Box::new(move |_, _, reference, candidate| {
-        let apart = f64::from(answer(candidate) - answer(reference));
+        let apart = f64::from(answered(candidate)? - answered(reference)?);
         let budget = Budget { mean: allowed, worst: allowed };
         Ok(Verdict { cases: 1, mean: apart, worst: apart, budget, unit: "px" })
     });
     (Exchange::new(now, later, judge, Stop::new()), how)
 }
 
-fn answer(engine: &mut dyn Engine) -> f32 {
+fn answered(engine: &mut dyn Engine) -> Result<f32, EngineError> {
     let mut data = [f32::NAN];
-    engine.run(&[], &mut [TensorMut { shape: &[1], data: &mut data }]).unwrap();
-    data[0]
+    engine.run(&[], &mut [TensorMut { shape: &[1], data: &mut data }])?;
+    Ok(data[0])
+}
+
+fn answer(engine: &mut dyn Engine) -> f32 {
+    answered(engine).unwrap()
 }
 
 fn models() -> [ModelSpec; 2] {
@@ -180,4 +184,21 @@ fn what_answers_otherwise_is_refused_and_what_is_not_here_is_not_missed() {
     work(&exchange);
     assert!(!engine.exchange() && exchange.troubles().is_empty());
     assert_eq!(exchange.describe(), "now f32");
+}
+
+#[test]
+fn a_backend_that_hangs_while_it_is_judged_is_left_by_those_that_it_computes() {
+    let (exchange, how) = exchange(2.0);
+    let [finder, keypoints] = models();
+    let mut first = exchange.load(&finder, Precision::F32, 1).unwrap();
+    work(&exchange);
+    assert!(first.exchange());
+    let mut second = exchange.load(&keypoints, Precision::F32, 1).unwrap();
+    how.store(HANGS, Ordering::SeqCst);
+    work(&exchange);
+    how.store(RIGHT, Ordering::SeqCst);
+    assert!(first.exchange() && !second.exchange());
+    assert_eq!(answer(first.as_mut()), 0.0);
+    let troubles = exchange.troubles();
+    assert_eq!((troubles.len(), troubles[0].name), (1, "gpu-hung"));
 }
