@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::{Board, Seat, Standing, lock};
+use super::board::{Board, Seat, Standing, lock};
 use crate::engine::{Engine, EngineError, Signature, StreamingLifter, TensorMut, TensorRef};
 use crate::pose::Computed;
 

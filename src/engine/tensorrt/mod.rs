@@ -3,14 +3,16 @@
 //! - `shim/`: its C++ interface as a C one, compiled by `build.rs`; `sys`: that and CUDA's driver, all
 //!   `unsafe` of this room;
 //! - [`version`]: which TensorRTs are served;
-//! - [`cache`]: engines once built, on disk;
+//! - [`cache`]: engines once built, on disk; `file`: what is built, in which precision;
 //! - [`Machine`]: what of all that is here.
 //!
 //! An engine is built on the device from the model's ONNX file, in `f32` (without TF32) or, made by
-//! [`half_typed`], in `f16`, or, made by [`quantise`], in 8 bits, for one number of persons in a call: that is faster
-//! than one for several numbers, and a lifter has two anyway (for one person, and for many).
+//! [`half_typed`](super::half_typed), in `f16`, or, made by [`quantise`](super::quantise), in 8
+//! bits, for one number of persons in a call: that is faster than one for several numbers, and a
+//! lifter has two anyway (for one person, and for many).
 
 pub mod cache;
+mod file;
 mod sys;
 pub mod version;
 
@@ -24,10 +26,11 @@ use sha2::{Digest, Sha256};
 use super::spec::{Task, TensorSpec};
 use super::{
     Backend, Engine, EngineError, ModelSpec, Precision, Signature, StreamingLifter, TensorMut,
-    TensorRef, half_typed, quantise, streaming,
+    TensorRef, streaming,
 };
 use crate::handoff::Stop;
 use cache::{Cache, Key};
+use file::{settled, typed};
 use version::{COMPILED_IN, Family};
 
 /// Folder of TensorRT's libraries; by default where the system's libraries are.
@@ -308,38 +311,6 @@ fn fixed(batch: usize, model: &ModelSpec) -> Result<[i32; 3], EngineError> {
 /// Shape and number of values of a signature's tensor.
 fn wanted((_, shape): &(String, Vec<usize>)) -> (&[usize], usize) {
     (shape, shape.iter().product())
-}
-
-/// What a network is computed in where `asked` is asked for: 8 bits only if there is a table of its
-/// ranges. A lifter without one is refused with it, for what it costs is not known.
-fn settled(asked: Precision, model: &ModelSpec) -> Precision {
-    match (asked, &model.task) {
-        (Precision::I8, Task::Finder(_) | Task::Keypoints(_))
-            if matches!(quantise::shipped(model), Ok(None)) =>
-        {
-            Precision::F16
-        }
-        _ => asked,
-    }
-}
-
-/// The ONNX file that is built for a precision.
-fn typed(
-    library: &sys::Library,
-    model: &ModelSpec,
-    precision: Precision,
-) -> Result<Cow<'static, [u8]>, EngineError> {
-    let bytes = model.bytes()?;
-    let made = match settled(precision, model) {
-        Precision::F16 if library.family.strongly_typed() => half_typed::to_half(&bytes),
-        Precision::F32 | Precision::F16 => return Ok(bytes),
-        Precision::I8 => {
-            let table = quantise::shipped(model)?
-                .ok_or_else(|| model.problem("it has no table of ranges for 8 bits: use f16"))?;
-            quantise::int8(&bytes, &table)
-        }
-    };
-    made.map(Cow::Owned).map_err(|e| model.problem(e))
 }
 
 /// What the kernel says can be taken without swapping, bytes.
