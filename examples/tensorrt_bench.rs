@@ -203,7 +203,7 @@ fn step(model: &ModelSpec, calls: usize) -> Result<()> {
     let mut cpu = Tract.load_lifter(model, Precision::F32, 1)?;
     let wanted = answer(&mut *cpu)?;
     for precision in [Precision::F32, Precision::F16] {
-        let mut lifter = TensorRt.load_lifter(model, precision, 1)?;
+        let mut lifter = TensorRt::default().load_lifter(model, precision, 1)?;
         let joints = answer(&mut *lifter)?;
         let len = lifter.slot_len();
         let (mut slots, mut out) = (vec![0.0; frames * len], vec![0.0; 51]);
@@ -235,7 +235,7 @@ fn main() -> Result<()> {
     };
     let calls = args.get(1).map_or(Ok(2000), |n| n.parse())?;
     println!("{}", json!({"machine": Machine::get().describe()}));
-    TensorRt.check()?;
+    TensorRt::default().check()?;
     let catalog = Catalog::with_dir(Path::new(folder))?;
     for name in ["pstmo_s_27_live", "pstmo_s_81_live"] {
         let model = catalog.pick(ModelKind::Lifter, Some(name))?;

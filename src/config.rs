@@ -132,7 +132,21 @@ pub struct EngineConfig {
     /// `auto` (best effort, says what it chose), `tract` or `tensorrt` (strict).
     pub backend: Option<String>,
     /// Arithmetic of the networks; tract computes in `f32` only.
-    pub precision: Option<Precision>,
+    pub precision: Option<PrecisionChoice>,
+}
+
+/// A precision as it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PrecisionChoice {
+    /// 32-bit floating point.
+    F32,
+    /// 16-bit floating point.
+    F16,
+    /// 8 bits, for lifters.
+    Int8,
+    /// The fastest that is right, found out on the device.
+    Auto,
 }
 
 /// One `[[publish]]`.
@@ -220,6 +234,8 @@ pub struct Plan {
     pub backend: String,
     /// Arithmetic of the networks.
     pub precision: Precision,
+    /// Instead, on a GPU, that which is the fastest one there and right, for each network.
+    pub fastest_precision: bool,
     /// Finding people.
     pub detector: TopDownSettings,
     /// Following them.
@@ -334,7 +350,12 @@ impl Config {
         Ok(Plan {
             cameras: cameras::check(alone, cameras, &lift)?,
             models,
-            precision: engine.precision.unwrap_or_default(),
+            precision: match engine.precision {
+                None | Some(PrecisionChoice::F32 | PrecisionChoice::Auto) => Precision::F32,
+                Some(PrecisionChoice::F16) => Precision::F16,
+                Some(PrecisionChoice::Int8) => Precision::I8,
+            },
+            fastest_precision: engine.precision == Some(PrecisionChoice::Auto),
             backend: engine.backend.unwrap_or_else(|| "auto".to_owned()),
             detector,
             tracker,
@@ -412,6 +433,26 @@ mod tests {
         assert_eq!(camera.lift.lifter.lookahead_ms, Some(120.0));
         assert_eq!(camera.lift.subject.height_m, Some(1.80));
         assert!(camera.lift.focal_doubt < 0.01, "it is calibrated");
+    }
+
+    #[test]
+    fn a_precision_is_one_or_the_fastest_that_is_right() {
+        let plan = |precision: &str| {
+            let text = format!("[source]\nuri='demo:'\n[engine]\nprecision='{precision}'");
+            Config::from_toml(&text).map(|config| config.check().unwrap())
+        };
+        for (name, precision, fastest) in [
+            ("f32", Precision::F32, false),
+            ("f16", Precision::F16, false),
+            ("int8", Precision::I8, false),
+            ("auto", Precision::F32, true),
+        ] {
+            let plan = plan(name).unwrap();
+            assert_eq!((plan.precision, plan.fastest_precision), (precision, fastest), "{name}");
+            // What is recorded says it again.
+            assert!(plan.written.contains(&format!("precision = \"{name}\"")), "{}", plan.written);
+        }
+        assert!(plan("f8").unwrap_err().contains("f16"));
     }
 
     #[test]

@@ -172,6 +172,10 @@ impl Pipeline {
     /// # Errors
     /// Skippable ones cost this frame only; the next call goes on as if it had not been there.
     pub fn step(&mut self, frame: &Frame) -> Result<PoseFrame, StepError> {
+        // Between two frames: each is computed by the same engines throughout, unless one fails.
+        self.detector.exchange();
+        self.lifter.exchange();
+
         let sequence = frame.sequence;
         let decoded = self.decoder.decode(frame.image());
         let image = decoded.map_err(|source| StepError::Decode { sequence, source })?;
@@ -216,6 +220,7 @@ impl Pipeline {
             image_size,
             persons,
             model: self.model,
+            computed: self.lifter.computed(),
         })
     }
 

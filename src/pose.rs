@@ -159,6 +159,21 @@ pub struct StageStamps {
     pub lifted: Timestamp,
 }
 
+/// What computed the joints of a frame, by the names of configurations, packets and logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Computed {
+    /// The backend: `tract`, `tensorrt`.
+    pub backend: &'static str,
+    /// The arithmetic: `f32`, `f16`, `int8`.
+    pub precision: &'static str,
+}
+
+impl std::fmt::Display for Computed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.backend, self.precision)
+    }
+}
+
 /// Everything that one frame said about people: what publishers send. Fixed size, so that a
 /// ring of these never allocates.
 #[derive(Clone, Debug, PartialEq)]
@@ -179,6 +194,9 @@ pub struct PoseFrame {
     pub persons: ArrayVec<Person, MAX_PERSONS>,
     /// Which lifter made these poses: the first four bytes, big-endian, of its weights' SHA-256.
     pub model: u32,
+    /// What its network ran on, where that may change under way; `None`: what the sender was
+    /// configured for.
+    pub computed: Option<Computed>,
 }
 
 impl PoseFrame {

@@ -10,13 +10,15 @@
 //! of one. So what happens to one camera costs the others nothing but the time of its frames.
 //!
 //! The recorder has threads and ways of its own: `record`; so has the live page: `view`. What a
-//! publisher's thread does is in `publish`.
+//! publisher's thread does is in `publish`. One more builds engines, where that is wanted:
+//! `exchange`.
 //!
 //! The calling thread supervises: it hears of endings and faults through one channel and calls
 //! the watcher. Shutdown flows with the data: capture stops and closes the mailbox, perception
 //! drains it and closes the rings, publishers finish and end.
 
 mod capture;
+mod exchange;
 mod health;
 mod publish;
 mod record;
@@ -35,6 +37,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use exchange::Builder;
 use health::Living;
 use renewal::Renewing;
 
@@ -42,6 +45,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use crate::capture::{CaptureError, FrameSource, Recovery, SourceInfo};
 use crate::degrade::{DegradeSettings, Governor};
+use crate::engine::exchange::Exchange;
 use crate::fault::{Chain, Exit, Fault, RateLimit, Severity, panic_words};
 use crate::frame::Frame;
 use crate::handoff::{Latest, Put, Request, Ring, Stop, Taken};
@@ -190,6 +194,8 @@ struct Shared {
     thermometer: Arc<Thermometer>,
     health: Arc<Health>,
     renewing: Renewing,
+    /// What networks may change over to.
+    exchange: Option<Exchange>,
 }
 
 /// What a thread does.
@@ -215,11 +221,12 @@ pub fn run(
         + VIEW.len() * usize::from(job.view.is_some());
     // The page takes poses like a publisher, from the last ring.
     let ring_count = publisher_count + usize::from(job.view.is_some());
-    let Upkeep { health, renewal, degrade } = job.upkeep;
+    let Upkeep { health, renewal, degrade, exchange } = job.upkeep;
     // The run is over when nobody waits for perception any more: `run` has returned.
     let running = Arc::new(());
     let over = Arc::downgrade(&running);
     let renewing = Renewing::start(renewal, move || over.strong_count() == 0)?;
+    let builder = Builder::start(exchange.clone())?;
     let shared = Shared {
         frames: Arc::new(Latest::new(source_count)),
         rings: (0..ring_count).map(|_| Ring::new(RING_CAPACITY)).collect(),
@@ -239,6 +246,7 @@ pub fn run(
         dump: job.dump,
         health: health.clone(),
         renewing,
+        exchange,
     };
 
     let mut threads = Vec::new();
@@ -301,6 +309,7 @@ pub fn run(
     if let Err(error) = started {
         // Those that do run must not wait for one that does not.
         stop.raise();
+        builder.stop();
         shared.frames.close_all();
         shared.rings.iter().for_each(Ring::close);
         return Err(RunError::Thread(error));
@@ -312,7 +321,11 @@ pub fn run(
             shared.health.set_status(status);
         }
         watch(event);
+        if stop.is_raised() {
+            builder.stop();
+        }
     });
+    builder.end();
     if ended.all_done {
         for handle in threads {
             // A panic has been turned into an event inside of the thread.
@@ -395,6 +408,10 @@ impl Shared {
                 faults.push(fault.clone());
             }
         }
+        let (engines, slower) = self.engine_faults();
+        if slower && state == State::Running {
+            state = State::Degraded;
+        }
         let stalled = self.stalled();
         let recorder = self.recorder.lock().unwrap_or_else(PoisonError::into_inner).clone();
         // A target that is away makes the poses no worse: the state does not follow.
@@ -417,6 +434,7 @@ impl Shared {
             // Nor does a recorder that cannot write. It comes first: targets may be many.
             faults: faults
                 .into_iter()
+                .chain(engines)
                 .chain(recorder)
                 .chain(stalled)
                 .chain(targets)

@@ -20,12 +20,44 @@ mod support;
 use canned::Canned;
 use counting::allocations;
 use posewire::capture::pool::FramePool;
+use posewire::engine::exchange::{Exchange, Judge};
+use posewire::engine::gate::{Budget, Verdict};
+use posewire::handoff::Stop;
+use posewire::pipeline::Pipeline;
 use posewire::publish::{self, PublishSettings};
+
+/// They drift, so that the births and deaths of tracks are on the way, too.
+const PASSERS_BY: Canned = Canned { persons: 1, drift: 3 };
 
 #[test]
 fn a_frame_becomes_a_packet_without_a_heap_allocation() {
-    // They drift, so that the births and deaths of tracks are on the way, too.
-    let mut pipeline = canned::pipeline(Canned { persons: 1, drift: 3 }, Default::default());
+    counts_nothing(canned::pipeline(PASSERS_BY, Default::default()));
+}
+
+/// Finder and keypoints have been changed over, the lifter has not: no golden windows are its own.
+#[test]
+fn nor_does_one_whose_networks_could_be_exchanged_or_have_been() {
+    static NOW: Canned = PASSERS_BY;
+    let judge: Judge = Box::new(|_, _, _, _| {
+        let budget = Budget { mean: 1.0, worst: 1.0 };
+        Ok(Verdict { cases: 1, mean: 0.0, worst: 0.0, budget, unit: "px" })
+    });
+    let exchange = Exchange::new(&NOW, Box::new(NOW), judge, Stop::new());
+    let mut pipeline = canned::pipeline_on(&exchange, Default::default());
+    let builder = exchange.clone();
+    let thread = std::thread::spawn(move || builder.work());
+    let mut pool = FramePool::new(2, 640 * 480);
+    // A frame at the same moment again changes nothing of what follows.
+    while exchange.changes() < 3 {
+        pipeline.step(&support::grey_frame(&mut pool, 0, 0.0)).unwrap();
+    }
+    exchange.stop();
+    thread.join().unwrap();
+    assert_eq!(exchange.troubles().len(), 1, "the lifter's: {:?}", exchange.troubles());
+    counts_nothing(pipeline);
+}
+
+fn counts_nothing(mut pipeline: Pipeline) {
     let listener = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let mut publishers: Vec<_> = ["udp://", "json+udp://", "mavlink:udp://", "vmc://", "osc://"]

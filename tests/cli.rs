@@ -414,3 +414,17 @@ fn devices_lists_what_there_is_also_where_there_is_nothing() {
     assert_eq!(text.status.code(), Some(0));
     assert!(!text.stdout.is_empty());
 }
+
+#[test]
+fn a_self_test_without_a_gpu_says_that_nothing_was_tested() {
+    if Path::new("/dev/nvidia0").exists() {
+        eprintln!("skipped: there is a GPU");
+        return;
+    }
+    let output = posewire(&["check", "--self-test"]);
+    let words = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(78), "{words}");
+    let line = words.lines().find(|l| l.contains("self-test")).expect("a finding of its own");
+    assert!(line.starts_with("ERROR") && line.contains("not run"), "{words}");
+    assert!(!words.contains("clock"), "nothing else of the machine is looked at: {words}");
+}

@@ -53,6 +53,7 @@ fn frame(sequence: u64, persons: u32) -> PoseFrame {
         image_size: (640, 480),
         persons: (1..=persons).map(person).collect(),
         model: 1,
+        computed: None,
     }
 }
 

@@ -340,6 +340,7 @@ fn nobody(sequence: u64, captured: Timestamp) -> PoseFrame {
         image_size: (8, 6),
         persons: Default::default(),
         model: 7,
+        computed: None,
     }
 }
 

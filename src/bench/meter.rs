@@ -172,6 +172,7 @@ mod tests {
             image_size: (64, 48),
             persons: Default::default(),
             model: 0,
+            computed: None,
         };
         meter.publish(&frame).unwrap();
         measured.lock().unwrap().begin();

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::reload::Said;
-use super::status::{NAMES, Sample};
+use super::status::{Computing, NAMES, Sample};
 use crate::runtime::{Event, Health};
 use crate::service::{CameraNow, Latency, Notifier, Snapshot, StatusSocket, Watchdog};
 use crate::stats::Stats;
@@ -24,7 +24,7 @@ const READY_WITHIN: Duration = Duration::from_secs(10);
 pub(super) struct About {
     pub(super) config: Option<PathBuf>,
     pub(super) sources: Vec<String>,
-    pub(super) backend: String,
+    pub(super) backend: Computing,
     pub(super) models: String,
     pub(super) targets: Vec<String>,
 }
@@ -37,6 +37,7 @@ pub(super) struct Attend {
     stats: Arc<Stats>,
     clock: Arc<dyn Clock>,
     reloaded: Said,
+    backend: Computing,
     snapshot: Snapshot,
     /// Two samples, five seconds apart: rates are measured from the older one.
     samples: [(Instant, Sample); 2],
@@ -62,7 +63,7 @@ impl Attend {
             version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),
             config: about.config.map(|c| c.display().to_string()),
-            backend: about.backend,
+            backend: about.backend.words(),
             models: about.models,
             cameras: about.sources.into_iter().map(camera).collect(),
             targets: about.targets,
@@ -72,6 +73,7 @@ impl Attend {
         let now = Instant::now();
         let sample = || (now, Sample::of(&stats));
         Self {
+            backend: about.backend,
             samples: [sample(), sample()],
             notifier,
             watchdog: Watchdog::from_env(),
@@ -144,6 +146,7 @@ impl Attend {
 
     fn refresh(&mut self, now: Instant) {
         let snapshot = &mut self.snapshot;
+        snapshot.backend = self.backend.words();
         if let Some(status) = self.health.status() {
             snapshot.take(&status, self.clock.now().micros());
         }

@@ -102,8 +102,10 @@ pub(super) fn demo(args: &Demo) -> Result<(), Failure> {
     args.record.apply(&mut config);
     let mut plan = config.check().map_err(|e| Failure::config(&e))?;
     plan.view_may_move = args.view.is_silent();
+    let exchange = start::exchange(&plan);
+    let plan = start::settled(plan, exchange.as_ref());
     let mut stand_in = None;
-    let mut prepared = start::prepare(&plan, |catalog, backend| {
+    let mut prepared = start::prepare_to_change(&plan, exchange.as_ref(), |catalog, backend| {
         if !args.stand_in {
             return start::detector(&plan, catalog, backend);
         }
@@ -119,7 +121,7 @@ pub(super) fn demo(args: &Demo) -> Result<(), Failure> {
     let meter = TruthMeter { figure: Figure::default(), errors: errors.clone() };
     prepared.targets.push(Target { publisher: Box::new(meter), source: None });
     log::info!("watch the poses with: posewire listen {}", args.publish.join(" "));
-    execute(&plan, prepared, Some(args.seconds), None)?;
+    execute(&plan, prepared, exchange, Some(args.seconds), None)?;
     let errors = errors.lock().unwrap_or_else(PoisonError::into_inner);
     errors.tell();
     Ok(())

@@ -7,9 +7,10 @@ use clap::{Args, Subcommand};
 
 use super::{Failure, progress};
 use crate::config::{Config, Plan};
+use crate::engine::ladder::RUNGS;
 use crate::engine::tensorrt::cache::{Cache, Entry};
 use crate::engine::tensorrt::{Machine, TensorRt};
-use crate::engine::{Backend, Catalog, ModelKind, ModelSpec};
+use crate::engine::{Backend, Catalog, ModelKind, ModelSpec, Precision};
 use crate::fault::Exit;
 use crate::lift::LIKELY_PERSONS;
 
@@ -94,7 +95,7 @@ fn prune(cache: &Cache, all: bool) -> Result<(), Failure> {
 }
 
 /// The networks that a plan runs, each with the number of persons in a call.
-fn wanted(plan: &Plan) -> Result<Vec<(ModelSpec, usize)>, Failure> {
+fn wanted(plan: &Plan, precision: Precision) -> Result<Vec<(ModelSpec, usize)>, Failure> {
     let catalog = match &plan.models.dir {
         Some(dir) => Catalog::with_dir(dir),
         None => Catalog::embedded(),
@@ -104,7 +105,11 @@ fn wanted(plan: &Plan) -> Result<Vec<(ModelSpec, usize)>, Failure> {
         catalog.pick(kind, name.as_deref()).map_err(|e| Failure::config(&e))
     };
     let lifter = pick(ModelKind::Lifter, &plan.models.lifter)?;
-    let parts = lifter.streaming_parts().map_err(|e| Failure::config(&e))?;
+    let parts = match precision {
+        // As whole windows: TensorRt::load_lifter.
+        Precision::I8 => None,
+        _ => lifter.streaming_parts().map_err(|e| Failure::config(&e))?,
+    };
     let mut wanted = vec![
         (pick(ModelKind::Finder, &plan.models.finder)?, 1),
         (pick(ModelKind::Keypoints, &plan.models.keypoints)?, 1),
@@ -125,31 +130,49 @@ fn build(cache: &Cache, config: Option<&Path>) -> Result<(), Failure> {
         None => Config::default(),
     };
     let plan = config.check().map_err(|e| Failure::config(&e))?;
-    TensorRt.check().map_err(|e| Failure::config(&e))?;
+    TensorRt::default().check().map_err(|e| Failure::config(&e))?;
     let machine = Machine::get();
-    for (model, persons) in wanted(&plan)? {
-        let key = machine.key(&model, plan.precision, persons);
-        let key = key.map_err(|e| Failure::config(&e))?;
-        let title = format!("{} {} for {persons}", model.name, key.precision);
-        if cache.get(&key).is_some() {
-            println!("{title}: there already");
-            continue;
-        }
-        let bar = progress::steps();
-        bar.set_prefix(title.clone());
-        let begun = Instant::now();
-        let plan = machine.build(&model, plan.precision, persons, &mut |phase, step, steps| {
-            if !phase.is_empty() {
-                bar.set_message(phase.to_owned());
-                bar.set_length(steps.into());
-                bar.set_position(step.into());
+    let precisions = if plan.fastest_precision { &RUNGS[..] } else { &[plan.precision] };
+    for precision in precisions {
+        for (model, persons) in wanted(&plan, *precision)? {
+            match one(cache, machine, &model, *precision, persons) {
+                // Another one will be chosen.
+                Err(e) if plan.fastest_precision => println!("passed over: {}", e.message),
+                done => done?,
             }
-            true
-        });
-        bar.finish_and_clear();
-        let plan = plan.map_err(|e| Failure::config(&e))?;
-        let path = cache.put(&key, &plan).map_err(failed)?;
-        println!("{title}: {:.1} s, {}", begun.elapsed().as_secs_f64(), path.display());
+        }
     }
+    Ok(())
+}
+
+fn one(
+    cache: &Cache,
+    machine: &Machine,
+    model: &ModelSpec,
+    precision: Precision,
+    persons: usize,
+) -> Result<(), Failure> {
+    let key = machine.key(model, precision, persons);
+    let key = key.map_err(|e| Failure::config(&e))?;
+    let title = format!("{} {} for {persons}", model.name, key.precision);
+    if cache.get(&key).is_some() {
+        println!("{title}: there already");
+        return Ok(());
+    }
+    let bar = progress::steps();
+    bar.set_prefix(title.clone());
+    let begun = Instant::now();
+    let plan = machine.build(model, precision, persons, &mut |phase, step, steps| {
+        if !phase.is_empty() {
+            bar.set_message(phase.to_owned());
+            bar.set_length(steps.into());
+            bar.set_position(step.into());
+        }
+        true
+    });
+    bar.finish_and_clear();
+    let plan = plan.map_err(|e| Failure::config(&e))?;
+    let path = cache.put(&key, &plan).map_err(failed)?;
+    println!("{title}: {:.1} s, {}", begun.elapsed().as_secs_f64(), path.display());
     Ok(())
 }

@@ -19,6 +19,7 @@ mod recover;
 mod reload;
 mod replay;
 mod run;
+mod scenes;
 mod service_status;
 mod single;
 mod snapshot;

@@ -10,6 +10,7 @@ use toml::Table;
 
 use super::{Failure, start};
 use crate::config::Config;
+use crate::engine::exchange::Exchange;
 use crate::fault::Exit;
 use crate::pipeline::Pipeline;
 use crate::runtime::Reason;
@@ -29,6 +30,8 @@ pub(super) struct Reloader {
     pub(super) read: Box<dyn Fn() -> Result<Config, Failure> + Send>,
     /// What is running.
     pub(super) now: Config,
+    /// What the networks of new pipelines may change over to, too.
+    pub(super) exchange: Option<Exchange>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) notifier: Arc<Notifier>,
     pub(super) said: Said,
@@ -77,7 +80,8 @@ impl Reloader {
 
     fn build(&self, config: &Config) -> Result<Vec<Pipeline>, Failure> {
         let plan = config.clone().check().map_err(|e| Failure::config(&e))?;
-        start::pipelines(&plan, &self.clock)
+        let plan = start::settled(plan, self.exchange.as_ref());
+        start::pipelines(&plan, self.exchange.as_ref(), &self.clock)
     }
 }
 

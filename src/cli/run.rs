@@ -11,12 +11,13 @@ use super::attend::{About, Attend};
 use super::recorder::{self, RecordArgs};
 use super::reload::{Reloader, Said};
 use super::start::{self, Prepared};
-use super::status::Status;
+use super::status::{Computing, Status};
 use super::view::{self, ViewArgs};
 use crate::capture::{self, Recovery};
 use crate::config::{
     CameraConfig, CameraEntry, CameraPlan, Config, Plan, PublishConfig, SourceConfig,
 };
+use crate::engine::exchange::Exchange;
 use crate::fault::Exit;
 use crate::handoff::Request;
 use crate::lift::Mount;
@@ -24,7 +25,6 @@ use crate::pipeline::{Geometry, Pipeline};
 use crate::runtime::{self, Job, Renewal, Source, Upkeep};
 use crate::service::{Notifier, Signals, StatusSocket};
 use crate::stats::Stats;
-use crate::time::Clock;
 
 #[derive(Args)]
 pub(super) struct Run {
@@ -168,8 +168,11 @@ impl Run {
 pub(super) fn run(args: Run) -> Result<(), Failure> {
     let config = args.config()?;
     let plan = config.clone().check().map_err(|e| Failure::config(&e))?;
-    let prepared =
-        start::prepare(&plan, |catalog, backend| start::detector(&plan, catalog, backend))?;
+    let exchange = start::exchange(&plan);
+    let plan = start::settled(plan, exchange.as_ref());
+    let prepared = start::prepare_to_change(&plan, exchange.as_ref(), |catalog, backend| {
+        start::detector(&plan, catalog, backend)
+    })?;
     for camera in &plan.cameras {
         let name = if camera.name.is_empty() { "camera" } else { &camera.name };
         if let Geometry::AssumedFov(degrees) = camera.geometry {
@@ -182,7 +185,7 @@ pub(super) fn run(args: Run) -> Result<(), Failure> {
     if prepared.targets.is_empty() {
         log::warn!("poses go nowhere: name a target with --publish udp://HOST:PORT");
     }
-    execute(&plan, prepared, args.seconds, Some((args, config)))
+    execute(&plan, prepared, exchange, args.seconds, Some((args, config)))
 }
 
 /// A camera as the runtime has it.
@@ -192,11 +195,13 @@ pub(super) fn source(camera: &CameraPlan, pipeline: Pipeline) -> Source {
     Source { open: Box::new(move || capture::open(&uri, &options)), recovery, pipeline }
 }
 
-/// Runs until the sources end, a signal comes, or `seconds` are over. `asked` is what a service
+/// Runs until the sources end, a signal comes, or `seconds` are over. `exchange` is what its
+/// networks may change over to; `asked` is what a service
 /// was asked for: its configuration is read again on SIGHUP, its socket tells how it is.
 pub(super) fn execute(
     plan: &Plan,
     prepared: Prepared,
+    exchange: Option<Exchange>,
     seconds: Option<f64>,
     asked: Option<(Run, Config)>,
 ) -> Result<(), Failure> {
@@ -207,12 +212,13 @@ pub(super) fn execute(
     let view = view::open(plan, &prepared, &stats)?;
     let notifier = Arc::new(Notifier::from_env());
     let names = plan.cameras.iter().map(|camera| camera.name.clone()).collect();
-    let mut status = Status::new(stats.clone(), prepared.backend.clone(), names);
+    let backend = Computing { fixed: prepared.backend, exchange: exchange.clone() };
+    let mut status = Status::new(stats.clone(), backend.clone(), names);
     let recorder = recorder::open(plan, prepared.about, prepared.options, prepared.clock.clone())?;
     let about = About {
         config: asked.as_ref().and_then(|(args, _)| args.config.clone()),
         sources: plan.cameras.iter().map(|camera| camera.source.clone()).collect(),
-        backend: prepared.backend,
+        backend,
         models: prepared.pipelines.first().map(Pipeline::describe).unwrap_or_default(),
         targets: prepared.targets.iter().map(|t| t.publisher.describe().to_owned()).collect(),
     };
@@ -227,14 +233,23 @@ pub(super) fn execute(
         // SIGHUP means "read it again" only where there is something to read.
         Some((args, now)) if args.config.is_some() => {
             let wanted = signals.reload_on_hangup().map_err(|e| internal(&e))?.clone();
-            Some(renewal(args, now, wanted, &prepared.clock, &notifier, &said))
+            Some((args, now, wanted))
         }
-        Some((args, now)) => {
-            Some(renewal(args, now, Request::default(), &prepared.clock, &notifier, &said))
-        }
+        Some((args, now)) => Some((args, now, Request::default())),
         None => None,
     };
-    let upkeep = Upkeep { health: Arc::default(), renewal, degrade: plan.degrade };
+    let renewal = renewal.map(|(args, now, wanted)| {
+        let reloader = Reloader {
+            read: Box::new(move || args.config()),
+            now,
+            exchange: exchange.clone(),
+            clock: prepared.clock.clone(),
+            notifier: notifier.clone(),
+            said: said.clone(),
+        };
+        renewal_by(reloader, wanted)
+    });
+    let upkeep = Upkeep { health: Arc::default(), renewal, degrade: plan.degrade, exchange };
     let mut attend = Attend::new(
         about,
         notifier,
@@ -271,21 +286,7 @@ pub(super) fn execute(
 }
 
 /// How the pipeline of a run is made anew: on SIGHUP, and after a panic.
-fn renewal(
-    args: Run,
-    now: Config,
-    wanted: Request,
-    clock: &Arc<dyn Clock>,
-    notifier: &Arc<Notifier>,
-    said: &Said,
-) -> Renewal {
-    let mut reloader = Reloader {
-        read: Box::new(move || args.config()),
-        now,
-        clock: clock.clone(),
-        notifier: notifier.clone(),
-        said: said.clone(),
-    };
+fn renewal_by(mut reloader: Reloader, wanted: Request) -> Renewal {
     Renewal { wanted, make: Box::new(move |reason| reloader.make(reason)) }
 }
 

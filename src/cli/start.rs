@@ -1,15 +1,20 @@
 //! From a checked plan to a running job: loads the networks and opens the targets.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use super::Failure;
+use super::{Failure, scenes};
 use crate::config::{CameraPlan, Plan};
 use crate::detect::Detector;
 use crate::detect::TopDown;
 use crate::engine::catalog::Catalog;
+use crate::engine::exchange::{Exchange, Verified};
+use crate::engine::ladder::Ladder;
 use crate::engine::spec::hex;
-use crate::engine::{self, Backend, ModelKind};
+use crate::engine::tensorrt::{self, TensorRt};
+use crate::engine::tract::Tract;
+use crate::engine::{self, Backend, ModelKind, Precision};
 use crate::geodetic::Geodetic;
+use crate::handoff::Stop;
 use crate::lift::{self, Mount};
 use crate::pipeline::Pipeline;
 use crate::publish::{self, PublishSettings};
@@ -18,6 +23,10 @@ use crate::runtime::Target;
 use crate::time::{Clock, MonotonicClock};
 use crate::track::Tracker;
 use crate::wire::{EngineId, PoseOptions, PrecisionId};
+
+/// The backend that may be another one after a while.
+const AUTO: &str = "auto";
+static TRACT: Tract = Tract;
 
 /// What a plan needs, loaded.
 pub(super) struct Prepared {
@@ -41,7 +50,39 @@ pub(super) fn catalog(plan: &Plan) -> Result<Catalog, Failure> {
     }
 }
 
-/// The detector that a plan asks for.
+/// What networks change over to while they run: where `auto` is asked for and TensorRT may be here.
+/// Nothing of NVIDIA's is opened before the first order is carried out.
+pub(super) fn exchange(plan: &Plan) -> Option<Exchange> {
+    if plan.backend != AUTO || !tensorrt::may_be_here() {
+        return None;
+    }
+    let stop = Stop::new();
+    let later = TensorRt { beside: Some(stop.clone()) };
+    let later: Box<dyn Backend + Send + Sync> = match plan.fastest_precision {
+        true => Box::new(Ladder::new(later, &TRACT, scenes::judge())),
+        false => Box::new(later),
+    };
+    Some(Exchange::new(&TRACT, later, scenes::judge(), stop))
+}
+
+/// TensorRT in whatever precision is the fastest.
+fn ladder() -> &'static dyn Backend {
+    static LADDER: OnceLock<Ladder<TensorRt>> = OnceLock::new();
+    LADDER.get_or_init(|| Ladder::new(TensorRt::default(), &TRACT, scenes::judge()))
+}
+
+/// `plan` as it is on this machine: of `auto` the precision is what the GPU computes in, and where
+/// there is none the CPU computes in its own.
+pub(super) fn settled(mut plan: Plan, exchange: Option<&Exchange>) -> Plan {
+    if plan.backend == AUTO && exchange.is_none() && plan.precision != Precision::F32 {
+        let asked = plan.precision.name();
+        log::info!("{asked} is for the GPU, and there is none to use: the CPU computes in f32");
+        plan.precision = Precision::F32;
+    }
+    plan
+}
+
+/// The detector that a plan asks for. On a GPU its networks are held against the CPU's answers.
 pub(super) fn detector(
     plan: &Plan,
     catalog: &Catalog,
@@ -53,6 +94,10 @@ pub(super) fn detector(
     let finder = pick(ModelKind::Finder, &plan.models.finder)?;
     let keypoints = pick(ModelKind::Keypoints, &plan.models.keypoints)?;
     let settings = plan.detector.clone();
+    let judge = scenes::judge();
+    let verified = Verified { backend, reference: &TRACT, judge: &judge };
+    // The CPU is what the others are held against.
+    let backend = if backend.name() == TRACT.name() { backend } else { &verified };
     let detector = TopDown::new(backend, &finder, &keypoints, plan.precision, settings)
         .map_err(|e| Failure::config(&e))?;
     Ok(Box::new(detector))
@@ -63,6 +108,8 @@ struct Built {
     pipelines: Vec<Pipeline>,
     catalog: Catalog,
     backend: &'static dyn Backend,
+    /// The lifter's.
+    precision: Precision,
     why: String,
 }
 
@@ -70,10 +117,20 @@ struct Built {
 /// backend.
 fn build(
     plan: &Plan,
+    exchange: Option<&Exchange>,
     mut detector: impl FnMut(&Catalog, &dyn Backend) -> Result<Box<dyn Detector>, Failure>,
     clock: &Arc<dyn Clock>,
 ) -> Result<Built, Failure> {
-    let (backend, why) = engine::choose(&plan.backend).map_err(|e| Failure::config(&e))?;
+    let (mut chosen, why) = engine::choose(&plan.backend).map_err(|e| Failure::config(&e))?;
+    if plan.fastest_precision && chosen.name() != TRACT.name() {
+        chosen = ladder();
+    }
+    let (backend, why): (&dyn Backend, String) = match exchange {
+        Some(exchange) => {
+            (exchange, "the CPU; TensorRT, once its engines are built and found right".to_owned())
+        }
+        None => (chosen, why),
+    };
     let catalog = catalog(plan)?;
     let model = catalog
         .pick(ModelKind::Lifter, plan.models.lifter.as_deref())
@@ -91,13 +148,22 @@ fn build(
             .map_err(|e| Failure::config(&e))?;
         pipelines.push(pipeline);
     }
-    Ok(Built { pipelines, catalog, backend, why })
+    // What it begins with: with an exchange, the CPU's.
+    let precision = match exchange {
+        Some(_) => Precision::F32,
+        None => chosen.precision(&model, plan.precision),
+    };
+    Ok(Built { pipelines, catalog, backend: chosen, precision, why })
 }
 
 /// The pipelines of `plan` alone, for a run that goes on.
-pub(super) fn pipelines(plan: &Plan, clock: &Arc<dyn Clock>) -> Result<Vec<Pipeline>, Failure> {
+pub(super) fn pipelines(
+    plan: &Plan,
+    exchange: Option<&Exchange>,
+    clock: &Arc<dyn Clock>,
+) -> Result<Vec<Pipeline>, Failure> {
     let with = |catalog: &Catalog, backend: &dyn Backend| detector(plan, catalog, backend);
-    Ok(build(plan, with, clock)?.pipelines)
+    Ok(build(plan, exchange, with, clock)?.pipelines)
 }
 
 /// Loads everything. `detector` makes a detector for each camera, given the models and the backend.
@@ -105,11 +171,21 @@ pub(super) fn prepare(
     plan: &Plan,
     detector: impl FnMut(&Catalog, &dyn Backend) -> Result<Box<dyn Detector>, Failure>,
 ) -> Result<Prepared, Failure> {
+    prepare_to_change(plan, None, detector)
+}
+
+/// The same for a run that may change over to other engines under way.
+pub(super) fn prepare_to_change(
+    plan: &Plan,
+    exchange: Option<&Exchange>,
+    detector: impl FnMut(&Catalog, &dyn Backend) -> Result<Box<dyn Detector>, Failure>,
+) -> Result<Prepared, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(MonotonicClock);
-    let Built { pipelines, catalog, backend, why } = build(plan, detector, &clock)?;
+    let Built { pipelines, catalog, backend, precision, why } =
+        build(plan, exchange, detector, &clock)?;
     let settings = PublishSettings {
         engine: EngineId::from_name(backend.name()),
-        precision: PrecisionId::from_name(plan.precision.name()),
+        precision: PrecisionId::from_name(precision.name()),
         clock_state: plan.clock_state,
         clock: clock.clone(),
         ..PublishSettings::default()

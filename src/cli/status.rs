@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::logging;
+use crate::engine::exchange::Exchange;
 use crate::runtime::Event;
 use crate::stats::{Counts, Histogram, Snapshot, StageTimes, Stats};
 
@@ -15,10 +16,25 @@ const LOG_EVERY: Duration = Duration::from_secs(10);
 /// The same into the journal, which is kept for weeks; `posewire status` tells of the present.
 const JOURNAL_EVERY: Duration = Duration::from_secs(600);
 
+/// What computes, which may change under way.
+#[derive(Clone)]
+pub(super) struct Computing {
+    /// Where it does not.
+    pub(super) fixed: String,
+    pub(super) exchange: Option<Exchange>,
+}
+
+impl Computing {
+    /// At the moment.
+    pub(super) fn words(&self) -> String {
+        self.exchange.as_ref().map_or_else(|| self.fixed.clone(), Exchange::describe)
+    }
+}
+
 /// Watches a run and tells how it goes.
 pub(super) struct Status {
     stats: Arc<Stats>,
-    backend: String,
+    backend: Computing,
     on_terminal: bool,
     begun: Instant,
     last: Instant,
@@ -49,7 +65,7 @@ impl Sample {
 impl Status {
     /// Tells of `stats`; `backend` is what computes, and why.
     /// `names` are what the sources are called, where there are several.
-    pub(super) fn new(stats: Arc<Stats>, backend: String, names: Vec<String>) -> Self {
+    pub(super) fn new(stats: Arc<Stats>, backend: Computing, names: Vec<String>) -> Self {
         let on_terminal = std::io::stderr().is_terminal();
         let now = Instant::now();
         Self {
@@ -135,7 +151,7 @@ impl Status {
         if dropped > 0 {
             line += &format!(", dropped {dropped}");
         }
-        line += &format!(", {}", self.backend);
+        line += &format!(", {}", self.backend.words());
         for fault in self.sources.iter().filter_map(|(_, fault)| fault.as_ref()) {
             line += &format!("; FAULT {fault}");
         }

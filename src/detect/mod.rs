@@ -4,6 +4,7 @@
 //! - `finder`, `keypoints`: its two networks, each with its way in and out; `settings`;
 //! - [`preprocess`]: the camera's pixels to an input tensor;
 //! - [`decode`]: output tensors to boxes and keypoints.
+//! - [`verify`]: does a network answer as it does on the CPU?
 
 mod crop;
 pub mod decode;
@@ -13,10 +14,12 @@ mod network;
 pub mod preprocess;
 mod settings;
 pub mod topdown;
+mod verify;
 
 pub use crop::Crop;
 pub use settings::TopDownSettings;
 pub use topdown::TopDown;
+pub use verify::{Scene, verify};
 
 pub mod truth;
 
@@ -53,6 +56,10 @@ pub trait Detector: Send {
     fn set_search_stride(&mut self, stride: u32) {
         let _ = stride;
     }
+
+    /// Lets other engines compute from here on, if any are waiting: between two frames. Whom it
+    /// follows stays followed.
+    fn exchange(&mut self) {}
 }
 
 /// Why a picture gave no keypoints.

@@ -60,6 +60,11 @@ impl Network {
         Ok(self.engine.run(&[input], &mut outputs)?)
     }
 
+    /// See [`Engine::exchange`].
+    pub fn exchange(&mut self) {
+        self.engine.exchange();
+    }
+
     /// Its model's name.
     pub fn name(&self) -> &str {
         &self.name

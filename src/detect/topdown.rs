@@ -331,6 +331,11 @@ impl Detector for TopDown {
     fn set_search_stride(&mut self, stride: u32) {
         self.search_stride = stride.max(1);
     }
+
+    fn exchange(&mut self) {
+        self.finder.network.exchange();
+        self.keypoints.network.exchange();
+    }
 }
 
 /// The person about its keypoints, within the picture.

@@ -2,8 +2,8 @@
 //!
 //! No engine is served unseen: fewer bits, other kernels and other libraries have each been seen
 //! to compute wrong values without a word. A lifter is held against its golden windows, made
-//! outside of posewire in `f32`; a keypoint network against the CPU's answers on the same
-//! pictures. A [`Budget`] says how far it may be; a NaN is never within.
+//! outside of posewire in `f32`; a network that sees pictures against the CPU's answers on the same
+//! ones. A [`Budget`] says how far it may be; a NaN is never within.
 //!
 //! For 8 bits a window's answer may move by more than the mean error changes: errors of either
 //! sign cancel over a test set. So [`Budget::int8`] asks two things: that the table of ranges
@@ -56,6 +56,14 @@ impl Budget {
             Precision::I8 => 1.5,
         };
         Self { mean, worst: f64::INFINITY }
+    }
+
+    /// A finder's boxes: the distances of two corners, in the network's own pixels. Boxes are
+    /// hundreds of pixels wide, and crops are drawn with a margin around them.
+    #[must_use]
+    pub fn boxes(precision: Precision) -> Self {
+        let Self { mean, worst } = Self::keypoints(precision);
+        Self { mean: 2.0 * mean, worst }
     }
 
     /// A lifter in 8 bits, as `table` says what it should be, millimetres.
@@ -218,68 +226,57 @@ pub fn verify_lifter(
     Ok(Some(distances.verdict(golden.cases.len(), budget, "mm")))
 }
 
+/// What the outputs of two networks for one picture are apart, appended: a distance in the
+/// network's own pixels for each thing that the first one (the reference) is sure of. What is not
+/// finite in the second is a NaN.
+pub type Apart<'a> = &'a mut dyn FnMut(&[Vec<f32>], &[Vec<f32>], &mut Vec<f64>);
+
 /// Runs `pictures` (each one input, `[1, C, H, W]`) through `candidate` and, on the CPU, through
-/// `reference`, which give heatmaps `[1, K, h, w]` with a cell each `stride` pixels. Compared are
-/// the places of peaks of at least `least` in the reference.
+/// `reference`; `apart` reads how far the answers are from each other.
 ///
 /// # Errors
 /// If running fails, or the networks are of other shapes.
-pub fn verify_keypoints(
+pub fn verify_pictures(
     reference: &mut dyn Engine,
     candidate: &mut dyn Engine,
     pictures: &[Vec<f32>],
-    (stride, least): (f64, f32),
+    apart: Apart<'_>,
     budget: Budget,
 ) -> Result<Verdict, EngineError> {
     let signature = reference.signature().clone();
     let failed = |problem: &str| EngineError::Run {
-        model: "a candidate for keypoints".to_owned(),
+        model: "a candidate for pictures".to_owned(),
         problem: problem.to_owned(),
     };
     if *candidate.signature() != signature {
         return Err(failed("its tensors are not those of the network on the CPU"));
     }
-    let ([(_, input)], [(_, output)]) = (&signature.inputs[..], &signature.outputs[..]) else {
-        return Err(failed("it has not one input and one output"));
+    let [(_, input)] = &signature.inputs[..] else {
+        return Err(failed("it has not one input"));
     };
-    let &[1, _, height, width] = &output[..] else { return Err(failed("it gives no heatmaps")) };
-    let len = output.iter().product();
-    let (mut wanted, mut found) = (vec![0.0_f32; len], vec![0.0_f32; len]);
-    let mut distances = Distances::default();
+    let room = || -> Vec<Vec<f32>> {
+        let len = |(_, shape): &(String, Vec<usize>)| shape.iter().product();
+        signature.outputs.iter().map(|output| vec![0.0; len(output)]).collect()
+    };
+    let run = |engine: &mut dyn Engine, picture: &[f32], outputs: &mut [Vec<f32>]| {
+        let mut outputs: Vec<TensorMut<'_>> = signature
+            .outputs
+            .iter()
+            .zip(outputs)
+            .map(|((_, shape), data)| TensorMut { shape, data })
+            .collect();
+        engine.run(&[TensorRef { shape: input, data: picture }], &mut outputs)
+    };
+    let (mut wanted, mut found) = (room(), room());
+    let (mut distances, mut measured) = (Distances::default(), Vec::new());
     for picture in pictures {
-        let picture = TensorRef { shape: input, data: picture };
-        reference.run(&[picture], &mut [TensorMut { shape: output, data: &mut wanted }])?;
-        candidate.run(&[picture], &mut [TensorMut { shape: output, data: &mut found }])?;
-        let maps = wanted.chunks_exact(height * width).zip(found.chunks_exact(height * width));
-        for (a, b) in maps {
-            if b.iter().any(|v| !v.is_finite()) {
-                distances.add(f64::NAN);
-            } else if let Some((x, y)) = peak(a, width, least) {
-                let (u, v) = peak(b, width, f32::MIN).unwrap_or((f64::NAN, f64::NAN));
-                distances.add(stride * (x - u).hypot(y - v));
-            }
-        }
+        run(reference, picture, &mut wanted)?;
+        run(candidate, picture, &mut found)?;
+        measured.clear();
+        apart(&wanted, &found, &mut measured);
+        measured.iter().for_each(|distance| distances.add(*distance));
     }
     Ok(distances.verdict(pictures.len(), budget, "px"))
-}
-
-/// Where a map is highest, in cells, between them by the weights of the cells around.
-fn peak(map: &[f32], width: usize, least: f32) -> Option<(f64, f64)> {
-    let (at, top) = map.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1))?;
-    if *top < least {
-        return None;
-    }
-    let (x, y) = (at % width, at / width);
-    let (mut sum, mut sx, mut sy) = (0.0, 0.0, 0.0);
-    for v in y.saturating_sub(1)..(y + 2).min(map.len() / width) {
-        for u in x.saturating_sub(1)..(x + 2).min(width) {
-            let weight = f64::from(map[v * width + u].max(0.0));
-            sum += weight;
-            sx += weight * u as f64;
-            sy += weight * v as f64;
-        }
-    }
-    Some(if sum > 0.0 { (sx / sum, sy / sum) } else { (x as f64, y as f64) })
 }
 
 /// The median time of `calls` calls, after a tenth of them to warm up.

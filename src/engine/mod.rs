@@ -12,11 +12,15 @@
 //! - [`streaming`]: lifters evaluated slot by slot.
 //! - [`onnx`]: ONNX files read, changed and written; [`quantise`]: networks in fewer bits.
 //! - [`gate`]: does a loaded network answer as the trained one, and which one is fastest?
+//! - [`ladder`]: the fastest precision that is right.
+//! - [`exchange`]: one backend now, a faster one as soon as its engines are built, and back.
 
 pub mod catalog;
+pub mod exchange;
 pub mod gate;
 pub mod half_typed;
 pub mod import;
+pub mod ladder;
 mod manifest;
 pub mod offer;
 pub mod onnx;
@@ -36,6 +40,7 @@ use serde::{Deserialize, Serialize};
 
 use self::gate::Budget;
 use crate::fault::{Fault, Severity};
+use crate::pose::Computed;
 
 /// A tensor that an engine reads: row-major `f32`.
 #[derive(Clone, Copy, Debug)]
@@ -64,7 +69,7 @@ pub enum Precision {
     F32,
     /// 16-bit floating point.
     F16,
-    /// 8-bit integers where the model's manifest allows it.
+    /// 8-bit integers where a table of ranges says what they cost, otherwise 16-bit floating point.
     #[serde(rename = "int8")]
     I8,
 }
@@ -101,6 +106,12 @@ pub trait Backend: Sync {
         precision: Precision,
         batch: usize,
     ) -> Result<Box<dyn Engine>, EngineError>;
+
+    /// What `model` is computed in where `asked` is asked for: fewer bits may not be had for all.
+    fn precision(&self, model: &ModelSpec, asked: Precision) -> Precision {
+        let _ = model;
+        asked
+    }
 
     /// How far the answers of a lifter that was loaded may be from the trained network's.
     ///
@@ -158,6 +169,18 @@ pub trait StreamingLifter: Send {
 
     /// What evaluates it, in a word or two.
     fn describe(&self) -> String;
+
+    /// Lets another engine take this one's place, if one is waiting for it ([`exchange`]): to be
+    /// called between two frames, and after a failure. True if it did: what was kept of slots is
+    /// then of no use any more, and [`slot_len`](Self::slot_len) may be another one.
+    fn exchange(&mut self) -> bool {
+        false
+    }
+
+    /// What computes it at the moment, where that may change; `None`: what was configured.
+    fn computed(&self) -> Option<Computed> {
+        None
+    }
 }
 
 /// One network, loaded and ready.
@@ -174,6 +197,12 @@ pub trait Engine: Send {
         inputs: &[TensorRef<'_>],
         outputs: &mut [TensorMut<'_>],
     ) -> Result<(), EngineError>;
+
+    /// Lets another engine take this one's place, if one is waiting for it ([`exchange`]): to be
+    /// called between two frames. True if it did.
+    fn exchange(&mut self) -> bool {
+        false
+    }
 }
 
 /// Names and shapes of an engine's tensors.
@@ -228,16 +257,27 @@ pub enum EngineError {
         /// What happened.
         problem: String,
     },
+    /// One call was not answered in time: what computes it hangs, and everything else that runs
+    /// on it is to be taken for hung.
+    #[error("model {model}: the {backend} backend has not answered for {seconds:.1} s")]
+    Hung {
+        /// The model's name.
+        model: String,
+        /// The backend's name.
+        backend: &'static str,
+        /// How long it was waited for.
+        seconds: f64,
+    },
 }
 
 /// The backend of a name, and why it is that one. `tract` and `tensorrt` are strict: that one or
-/// an error. `auto` is best effort.
+/// an error. `auto` is what can begin at once.
 ///
 /// # Errors
 /// If there is no such backend, or it cannot run here.
 pub fn choose(name: &str) -> Result<(&'static dyn Backend, String), EngineError> {
     static TRACT: tract::Tract = tract::Tract;
-    static TENSORRT: tensorrt::TensorRt = tensorrt::TensorRt;
+    static TENSORRT: tensorrt::TensorRt = tensorrt::TensorRt { beside: None };
     let unavailable =
         |backend, problem: &str| EngineError::Unavailable { backend, problem: problem.to_owned() };
     match name {
@@ -246,7 +286,7 @@ pub fn choose(name: &str) -> Result<(&'static dyn Backend, String), EngineError>
             TENSORRT.check()?;
             Ok((&TENSORRT, format!("{}, as configured", tensorrt::Machine::get().describe())))
         }
-        // Nothing of NVIDIA's is opened for it: a context costs memory that a CPU's run has not.
+        // Nothing of NVIDIA's is opened for it; who can change over under way makes an `Exchange`.
         "auto" => Ok((&TRACT, format!("tract on the CPU{}", tensorrt::advice()))),
         other => Err(unavailable(
             "of that name",
@@ -262,7 +302,7 @@ impl Fault for EngineError {
             | Self::Choice { .. }
             | Self::Model { .. }
             | Self::Unavailable { .. } => Severity::Fatal,
-            Self::Run { .. } => Severity::Skip,
+            Self::Run { .. } | Self::Hung { .. } => Severity::Skip,
         }
     }
 }

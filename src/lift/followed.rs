@@ -42,6 +42,11 @@ impl<P> Followed<P> {
         Ok(self.people.len() - 1)
     }
 
+    /// Those of everybody, and those in stock.
+    pub(super) fn for_each(&mut self, mut act: impl FnMut(&mut P)) {
+        self.people.iter_mut().map(|(_, past)| past).chain(&mut self.spare).for_each(&mut act);
+    }
+
     /// Where the past of `track` is. It holds until somebody is forgotten.
     pub(super) fn position(&self, track: TrackId) -> Option<usize> {
         self.people.iter().position(|(id, _)| *id == track)

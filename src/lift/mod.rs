@@ -10,6 +10,7 @@
 //! coordinates, are run by [`reference::ReferenceLifter`]. [`Lift`] is what both do.
 
 pub mod bones;
+mod exchange;
 mod followed;
 mod golden;
 pub mod h36m_input;
@@ -113,6 +114,8 @@ struct Evaluation {
     slots: Vec<f32>,
     contexts: Vec<f32>,
     joints: Vec<f32>,
+    /// Tasks of this frame whose answers have become poses.
+    done: usize,
 }
 
 /// A window to be lifted.
@@ -183,6 +186,7 @@ impl Lifter {
                 slots: vec![0.0; windows * spec.frames * slot_len],
                 contexts: vec![0.0; windows * spec.context],
                 joints: vec![0.0; windows * POINTS],
+                done: 0,
             },
             spec,
             settings,
@@ -253,7 +257,12 @@ impl Lifter {
             }
             lifted.push(known);
         }
-        let done = self.encode(&tasks).and_then(|()| self.evaluate(&tasks, lifted));
+        self.evaluation.done = 0;
+        let mut done = self.attempt(&tasks, lifted);
+        if done.is_err() && self.exchange() {
+            // What has taken the failed engine's place does what is left of the frame.
+            done = self.attempt(&tasks, lifted);
+        }
         if done.is_err() {
             // What was half computed must not leak into the next frame.
             for task in &tasks {
@@ -261,6 +270,15 @@ impl Lifter {
             }
         }
         done
+    }
+
+    fn attempt(
+        &mut self,
+        tasks: &[Task],
+        lifted: &mut ArrayVec<Lifted, MAX_PERSONS>,
+    ) -> Result<(), LiftError> {
+        self.encode(tasks)?;
+        self.evaluate(tasks, lifted)
     }
 
     /// Brings the caches of the tasks' persons up to date.
@@ -323,7 +341,7 @@ impl Lifter {
         Ok(done?)
     }
 
-    /// Runs the tasks' windows and makes poses of the answers.
+    /// Runs the tasks' windows, those that are not done yet, and makes poses of the answers.
     fn evaluate(
         &mut self,
         tasks: &[Task],
@@ -331,8 +349,8 @@ impl Lifter {
     ) -> Result<(), LiftError> {
         let (frames, context) = (self.spec.frames, self.spec.context);
         let window = frames * self.slot_len;
-        for tasks in tasks.chunks(WINDOWS_AT_ONCE) {
-            let Evaluation { slots, contexts, joints } = &mut self.evaluation;
+        for tasks in tasks[self.evaluation.done..].chunks(WINDOWS_AT_ONCE) {
+            let Evaluation { slots, contexts, joints, done } = &mut self.evaluation;
             for (i, task) in tasks.iter().enumerate() {
                 let past = &self.followed[task.person];
                 let slots = &mut slots[i * window..][..window];
@@ -348,6 +366,7 @@ impl Lifter {
             if !joints.iter().all(|v| v.is_finite()) {
                 return Err(LiftError::NotFinite { model: self.name.clone() });
             }
+            *done += n;
             for (task, joints) in tasks.iter().zip(joints.chunks_exact(POINTS)) {
                 let past = &mut self.followed[task.person];
                 let answer = &mut lifted[task.answer];

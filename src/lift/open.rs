@@ -7,7 +7,7 @@ use super::{LiftError, LiftSettings, Lifted, Lifter};
 use crate::camera::Intrinsics;
 use crate::engine::spec::Normalisation;
 use crate::engine::{Backend, ModelSpec, Precision};
-use crate::pose::{Keypoints2d, MAX_PERSONS, Pose3d, TrackId};
+use crate::pose::{Computed, Keypoints2d, MAX_PERSONS, Pose3d, TrackId};
 use crate::skeleton::Skeleton;
 use crate::time::Timestamp;
 
@@ -44,6 +44,17 @@ pub trait Lift: Send {
         at: Timestamp,
         lifted: &mut ArrayVec<Lifted, MAX_PERSONS>,
     ) -> Result<(), LiftError>;
+
+    /// Lets another engine compute from here on, if one is waiting: between two frames. True if
+    /// it does.
+    fn exchange(&mut self) -> bool {
+        false
+    }
+
+    /// What computes it at the moment, where that may change.
+    fn computed(&self) -> Option<Computed> {
+        None
+    }
 
     /// The pose of one person at `at`; `None` if nothing of the person lies in the window.
     ///
@@ -107,6 +118,14 @@ impl Lift for Lifter {
     ) -> Result<(), LiftError> {
         Lifter::lift(self, tracks, lifted)
     }
+
+    fn exchange(&mut self) -> bool {
+        Lifter::exchange(self)
+    }
+
+    fn computed(&self) -> Option<Computed> {
+        Lifter::computed(self)
+    }
 }
 
 impl Lift for Box<dyn Lift> {
@@ -139,5 +158,13 @@ impl Lift for Box<dyn Lift> {
         lifted: &mut ArrayVec<Lifted, MAX_PERSONS>,
     ) -> Result<(), LiftError> {
         (**self).lift_all(tracks, at, lifted)
+    }
+
+    fn exchange(&mut self) -> bool {
+        (**self).exchange()
+    }
+
+    fn computed(&self) -> Option<Computed> {
+        (**self).computed()
     }
 }

@@ -100,6 +100,7 @@ mod tests {
             image_size: (640, 480),
             persons: ArrayVec::new(),
             model: 7,
+            computed: None,
         };
         for _ in 0..2 {
             let mut publisher = super::super::open(&uri, &PublishSettings::default()).unwrap();

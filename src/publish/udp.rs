@@ -443,6 +443,7 @@ mod tests {
             image_size: (640, 480),
             persons: (1..=persons).map(person).collect::<ArrayVec<_, 16>>(),
             model: 1,
+            computed: None,
         }
     }
 

@@ -8,6 +8,7 @@ use super::health::Health;
 use super::renewal::Renewal;
 use super::{STATUS_EVERY, Shared};
 use crate::degrade::{Cause, DegradeSettings, Effort, Governor, Observation};
+use crate::engine::exchange::Exchange;
 use crate::fault::Severity;
 use crate::frame::Frame;
 use crate::pipeline::Pipeline;
@@ -23,6 +24,9 @@ pub struct Upkeep {
     pub renewal: Option<Renewal>,
     /// When work is left out.
     pub degrade: DegradeSettings,
+    /// What the pipelines' networks may change over to: its orders are carried out beside the run,
+    /// on a thread that has what time the others leave.
+    pub exchange: Option<Exchange>,
 }
 
 /// When somebody was last told how the run is, what was counted then, after how many changes.
@@ -32,7 +36,7 @@ pub(super) struct Told(Option<(Instant, Counts, u64)>);
 impl Told {
     /// The status that is due: once a second, and at once when something changed.
     pub(super) fn due(&mut self, shared: &Shared) -> Option<StatusMessage> {
-        let changes = shared.changes.load(Ordering::Acquire);
+        let changes = shared.changed();
         let (when, before, known) = self.0.unwrap_or((Instant::now(), Counts::default(), u64::MAX));
         let passed = when.elapsed();
         if changes == known && passed < STATUS_EVERY {

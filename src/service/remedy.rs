@@ -18,6 +18,16 @@ pub fn remedy(name: &str) -> Option<&'static str> {
         "target-forbidden" => "a firewall rule or the unit's IPAddressAllow= forbids the address",
         "target-gone" => "plug the device in; it is opened again by itself",
         "target-stalled" => "look at the disk, line or network that it waits for",
+        "gpu-hung" => {
+            "a new start uses the GPU again; if it comes back: its driver's log (dmesg), cooling, power"
+        }
+        "gpu-failed" => {
+            "a reload or a new start tries again; if it comes back: the GPU's memory, its driver's log"
+        }
+        "gpu-refused" => {
+            "poses are right, and slower than they could be: `posewire check --self-test`; another \
+             precision, or backend = \"tract\""
+        }
         "storage-full" | "record-disk-full" => "free some space; recording goes on by itself",
         "perception-restarted" => "please report it, with the log of that moment",
         _ => return None,

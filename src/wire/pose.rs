@@ -92,8 +92,10 @@ pub struct PrecisionId(pub u8);
 impl PrecisionId {
     const NAMES: [&'static str; 4] = ["unknown", "f32", "f16", "i8"];
 
-    /// Of a precision's name; 0 if the wire has no number for it.
+    /// Of a precision's name; 0 if the wire has no number for it. Configurations say `int8` where
+    /// messages say `i8`.
     pub fn from_name(name: &str) -> Self {
+        let name = if name == "int8" { "i8" } else { name };
         Self(Self::NAMES.iter().position(|&n| n == name).unwrap_or(0) as u8)
     }
 
@@ -199,9 +201,9 @@ pub struct PoseOptions {
     pub keypoints: bool,
     /// See [`PoseMessage::degraded`].
     pub degraded: bool,
-    /// See [`PoseMessage::engine`].
+    /// See [`PoseMessage::engine`]; for frames that do not say it themselves.
     pub engine: EngineId,
-    /// See [`PoseMessage::precision`].
+    /// See [`PoseMessage::precision`]; for frames that do not say it themselves.
     pub precision: PrecisionId,
 }
 
@@ -376,6 +378,10 @@ impl PoseMessage {
             .map(|p| PersonRecord::new(p, frame.captured, options.keypoints))
             .chain(frame.persons.iter().filter_map(|p| PersonRecord::revision(p, frame.captured)))
             .collect();
+        let (engine, precision) = match frame.computed {
+            Some(by) => (EngineId::from_name(by.backend), PrecisionId::from_name(by.precision)),
+            None => (options.engine, options.precision),
+        };
         Self {
             camera: frame.camera,
             skeleton: Skeleton::Human36m17,
@@ -384,8 +390,8 @@ impl PoseMessage {
             part: 0,
             parts: 1,
             persons_in_frame: persons.len() as u8,
-            engine: options.engine,
-            precision: options.precision,
+            engine,
+            precision,
             model: frame.model,
             image_size: (side(width), side(height)),
             sequence: frame.sequence,

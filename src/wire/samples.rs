@@ -51,6 +51,7 @@ pub fn frame(persons: usize) -> PoseFrame {
         image_size: (1280, 720),
         persons: (0..persons).map(person).collect(),
         model: 0xCAFE_F00D,
+        computed: None,
     }
 }
 

@@ -120,14 +120,19 @@ fn catalog() -> (tempfile::TempDir, Catalog) {
 
 /// The whole pipeline on canned engines.
 pub fn pipeline(canned: Canned, settings: TopDownSettings) -> Pipeline {
+    pipeline_on(&canned, settings)
+}
+
+/// The same on a backend that gives such engines.
+pub fn pipeline_on(backend: &dyn Backend, settings: TopDownSettings) -> Pipeline {
     let (_dir, catalog) = catalog();
     let pick = |kind| catalog.pick(kind, None).unwrap();
     let (finder, keypoints) = (pick(ModelKind::Finder), pick(ModelKind::Keypoints));
-    let detector = TopDown::new(&canned, &finder, &keypoints, Precision::F32, settings).unwrap();
+    let detector = TopDown::new(backend, &finder, &keypoints, Precision::F32, settings).unwrap();
     // A lifter that does not compute cannot reproduce its golden windows.
     let mut model = pick(ModelKind::Lifter);
     model.golden = None;
-    let lifter = Lifter::new(&canned, &model, Precision::F32, &LiftSettings::default()).unwrap();
+    let lifter = Lifter::new(backend, &model, Precision::F32, &LiftSettings::default()).unwrap();
     let clock: Arc<dyn Clock> = Arc::new(MonotonicClock);
     let tracker = Tracker::new(TrackSettings::default());
     Pipeline::new(Box::new(detector), tracker, lifter, Geometry::AssumedFov(65.0), clock, 1)

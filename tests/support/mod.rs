@@ -209,5 +209,6 @@ pub fn pose_frame(sequence: u64, captured: Timestamp, persons: u32) -> PoseFrame
         image_size: (640, 480),
         persons: (1..=persons).map(person).collect(),
         model: 1,
+        computed: None,
     }
 }

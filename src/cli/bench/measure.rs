@@ -120,7 +120,7 @@ pub(super) fn measure(args: &Bench, config: Config) -> Result<Report, Failure> {
         view: None,
         dump: signals.dump().clone(),
         clock,
-        upkeep: Upkeep { health: Arc::default(), renewal: None, degrade: plan.degrade },
+        upkeep: Upkeep { degrade: plan.degrade, ..Upkeep::default() },
     };
     runtime::run(job, stop, &stats, |event| {
         if stop.is_raised() {

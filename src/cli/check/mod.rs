@@ -2,13 +2,15 @@
 //!
 //! - [`plan`]: configuration, models, engine, sources, targets;
 //! - [`devices`]: cameras, serial lines, permissions, USB;
-//! - [`host`]: clock, disk, heat, power.
+//! - [`host`]: clock, disk, heat, power;
+//! - [`self_test`]: the GPU against the CPU, on request.
 //!
 //! Nothing on the machine is changed.
 
 mod devices;
 mod host;
 mod plan;
+mod self_test;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -17,6 +19,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::Failure;
+use crate::config::Plan;
 use crate::fault::Exit;
 
 #[derive(Args)]
@@ -27,6 +30,10 @@ pub(super) struct Check {
     /// Do not open the configured source: a running instance may have it
     #[arg(long)]
     no_source: bool,
+    /// Instead of looking at the machine, hold the configured networks on the GPU against the CPU:
+    /// distances, and how long a call takes; builds engines that are not there
+    #[arg(long)]
+    self_test: bool,
     /// One JSON object with every finding
     #[arg(long)]
     json: bool,
@@ -158,16 +165,11 @@ pub(super) fn check(args: &Check) -> Result<(), Failure> {
     let plan = plan::configuration(args.config.as_deref(), &mut report);
     plan::models(plan.as_ref(), &mut report);
     plan::engine(plan.as_ref(), &host, &mut report);
-    devices::groups(&host, &mut report);
-    devices::cameras(&host, &mut report);
-    devices::usb(&host, &mut report);
-    plan::sources(plan.as_ref(), !args.no_source, &mut report);
-    plan::targets(plan.as_ref(), &host, &mut report);
-    plan::recording(plan.as_ref(), &mut report);
-    host::clock(plan.as_ref(), &host, &mut report);
-    host::heat(&host, &mut report);
-    host::power(&host, &mut report);
-    host::memory(&host, &mut report);
+    if args.self_test {
+        self_test::gpu(plan.as_ref(), &mut report);
+    } else {
+        machine(args, plan.as_ref(), &host, &mut report);
+    }
     tell(&report, args);
     let exit = match report.worst() {
         Level::Ok | Level::Note => return Ok(()),
@@ -175,6 +177,19 @@ pub(super) fn check(args: &Check) -> Result<(), Failure> {
         Level::Error => Exit::Config,
     };
     Err(Failure { message: String::new(), exit })
+}
+
+fn machine(args: &Check, plan: Option<&Plan>, host: &Host<'_>, report: &mut Report) {
+    devices::groups(host, report);
+    devices::cameras(host, report);
+    devices::usb(host, report);
+    plan::sources(plan, !args.no_source, report);
+    plan::targets(plan, host, report);
+    plan::recording(plan, report);
+    host::clock(plan, host, report);
+    host::heat(host, report);
+    host::power(host, report);
+    host::memory(host, report);
 }
 
 fn tell(report: &Report, args: &Check) {

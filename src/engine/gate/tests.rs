@@ -150,19 +150,43 @@ impl Engine for Peaks {
     }
 }
 
+/// How far the highest cells of all maps are apart, in cells.
+fn cells_apart(wanted: &[Vec<f32>], found: &[Vec<f32>], apart: &mut Vec<f64>) {
+    let top = |map: &[f32]| {
+        let at = (0..map.len()).max_by(|a, b| map[*a].total_cmp(&map[*b])).unwrap();
+        map.iter().all(|v| v.is_finite()).then_some((at % 6, at / 6))
+    };
+    for (a, b) in wanted[0].chunks_exact(48).zip(found[0].chunks_exact(48)) {
+        let (a, b) = (top(a).unwrap(), top(b));
+        let far = |b: (usize, usize)| (a.0.abs_diff(b.0) as f64).hypot(a.1.abs_diff(b.1) as f64);
+        apart.push(b.map_or(f64::NAN, far));
+    }
+}
+
 #[test]
-fn keypoints_are_compared_in_pixels_where_there_are_any() {
-    let judge = |at, nan, least| {
+fn answers_to_pictures_are_compared_with_the_reference() {
+    let judge = |at, nan, pictures: usize| {
         let (mut wanted, mut given) = (Peaks::new((2, 3), false), Peaks::new(at, nan));
         let budget = Budget::keypoints(Precision::F16);
-        verify_keypoints(&mut wanted, &mut given, &[vec![0.0; 16]], (4.0, least), budget).unwrap()
+        let pictures = vec![vec![0.0; 16]; pictures];
+        verify_pictures(&mut wanted, &mut given, &pictures, &mut cells_apart, budget).unwrap()
     };
-    assert!(judge((2, 3), false, 0.4).passed());
-    let beside = judge((3, 3), false, 0.4);
-    assert!(!beside.passed() && (beside.mean - 4.0).abs() < 1e-9, "{beside}");
-    assert!(!judge((2, 3), true, 0.4).passed());
-    // No peak is sure enough: nothing was shown.
-    assert!(!judge((2, 3), false, 0.95).passed());
+    assert!(judge((2, 3), false, 2).passed());
+    let beside = judge((3, 3), false, 2);
+    assert!(!beside.passed() && (beside.mean - 1.0).abs() < 1e-9, "{beside}");
+    assert!(!judge((2, 3), true, 1).passed());
+    assert!(!judge((2, 3), false, 0).passed(), "nothing was shown");
+}
+
+#[test]
+fn a_network_of_other_tensors_is_not_compared() {
+    let (mut wanted, mut given) = (Peaks::new((2, 3), false), Peaks::new((2, 3), false));
+    given.signature.outputs[0].1 = vec![1, 2, 6, 8];
+    let budget = Budget::keypoints(Precision::F16);
+    let pictures = [vec![0.0; 16]];
+    let error =
+        verify_pictures(&mut wanted, &mut given, &pictures, &mut cells_apart, budget).unwrap_err();
+    assert!(error.to_string().contains("tensors"), "{error}");
 }
 
 #[test]

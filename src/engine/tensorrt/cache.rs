@@ -31,7 +31,7 @@ pub struct Key {
     pub gpu: String,
     /// CUDA's version that the driver offers.
     pub cuda: i32,
-    /// `f32` or `f16`.
+    /// `f32`, `f16` or `int8`.
     pub precision: String,
     /// Smallest, usual and largest number of persons in a call.
     pub batch: [i32; 3],

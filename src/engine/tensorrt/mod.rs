@@ -3,14 +3,16 @@
 //! - `shim/`: its C++ interface as a C one, compiled by `build.rs`; `sys`: that and CUDA's driver, all
 //!   `unsafe` of this room;
 //! - [`version`]: which TensorRTs are served;
-//! - [`cache`]: engines once built, on disk;
+//! - [`cache`]: engines once built, on disk; `file`: what is built, in which precision;
 //! - [`Machine`]: what of all that is here.
 //!
 //! An engine is built on the device from the model's ONNX file, in `f32` (without TF32) or, made by
-//! [`half_typed`], in `f16`, for one number of persons in a call: that is faster
-//! than one for several numbers, and a lifter has two anyway (for one person, and for many).
+//! [`half_typed`](super::half_typed), in `f16`, or, made by [`quantise`](super::quantise), in 8
+//! bits, for one number of persons in a call: that is faster than one for several numbers, and a
+//! lifter has two anyway (for one person, and for many).
 
 pub mod cache;
+mod file;
 mod sys;
 pub mod version;
 
@@ -21,11 +23,14 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
-use super::spec::TensorSpec;
+use super::spec::{Task, TensorSpec};
 use super::{
-    Backend, Engine, EngineError, ModelSpec, Precision, Signature, TensorMut, TensorRef, half_typed,
+    Backend, Engine, EngineError, ModelSpec, Precision, Signature, StreamingLifter, TensorMut,
+    TensorRef, streaming,
 };
+use crate::handoff::Stop;
 use cache::{Cache, Key};
+use file::{settled, typed};
 use version::{COMPILED_IN, Family};
 
 /// Folder of TensorRT's libraries; by default where the system's libraries are.
@@ -37,12 +42,29 @@ const TF32: &str = "NVIDIA_TF32_OVERRIDE";
 const DRIVER: &str = "libcuda.so.1";
 /// A GPU that does not answer for so long is taken for hung.
 const LIMIT: Duration = Duration::from_secs(2);
+const NAME: &str = "tensorrt";
+/// Working memory of a build at most.
+const WORKSPACE: usize = 1 << 29;
+/// Beside a run, a build begins only if so much memory is free: a build takes its workspace twice
+/// and a library that is itself hundreds of megabytes, and the run must not be killed for it.
+const LEAST_FREE: u64 = 3 << 29;
 
-/// For whoever computes on the CPU though they did not ask for it: is there a GPU? By its device nodes.
-pub fn advice() -> &'static str {
+/// Is there a GPU? By its device nodes: nothing is opened.
+fn has_gpu() -> bool {
     let nodes = ["/dev/nvidia0", "/dev/nvhost-gpu", "/dev/nvgpu/igpu0"];
-    if nodes.iter().any(|node| Path::new(node).exists()) {
-        " (there is an NVIDIA GPU: backend = \"tensorrt\" takes it)"
+    nodes.iter().any(|node| Path::new(node).exists())
+}
+
+/// Is it worth looking for TensorRT? Opens nothing.
+pub fn may_be_here() -> bool {
+    !COMPILED_IN.is_empty() && has_gpu()
+}
+
+/// For whoever computes on the CPU though they did not ask for it.
+pub fn advice() -> &'static str {
+    if has_gpu() {
+        " (there is an NVIDIA GPU: run and demo change over to it once its engines are built, \
+         backend = \"tensorrt\" begins with it)"
     } else {
         ""
     }
@@ -51,7 +73,9 @@ pub fn advice() -> &'static str {
 /// What of TensorRT is on this machine, or why there is none.
 pub struct Machine {
     library: Result<sys::Library, String>,
-    gpu: Result<&'static sys::Gpu, String>,
+    driver: Result<&'static sys::Driver, String>,
+    /// Found when it is first asked for: its context costs memory, for nothing without a library.
+    gpu: OnceLock<Result<&'static sys::Gpu, String>>,
 }
 
 impl Machine {
@@ -66,11 +90,13 @@ impl Machine {
 
     pub(super) fn look(folder: Option<&Path>, driver: &Path) -> Self {
         // First the driver: without one some versions of TensorRT crash where they should refuse.
-        let gpu = sys::Driver::open(driver)
-            .map_err(|e| format!("no NVIDIA driver: {e}"))
-            .and_then(|driver| driver.gpu())
-            .map(|gpu| &*Box::leak(Box::new(gpu)));
-        Self { library: library(folder), gpu }
+        let driver = sys::Driver::open(driver).map_err(|e| format!("no NVIDIA driver: {e}"));
+        Self { library: library(folder), driver, gpu: OnceLock::new() }
+    }
+
+    fn first_gpu(&self) -> Result<&'static sys::Gpu, String> {
+        let look = || Ok(&*Box::leak(Box::new(self.driver.clone()?.gpu()?)));
+        self.gpu.get_or_init(look).clone()
     }
 
     /// The library in words: its version and where it is.
@@ -87,7 +113,7 @@ impl Machine {
     /// # Errors
     /// Why there is none.
     pub fn gpu(&self) -> Result<String, String> {
-        let g = self.gpu.clone()?;
+        let g = self.first_gpu()?;
         let shared = if g.integrated { ", memory shared with the processor" } else { "" };
         let cuda = format!("{}.{}", g.cuda / 1000, g.cuda % 1000 / 10);
         Ok(format!("{}, sm {}.{}{shared}, driver for CUDA {cuda}", g.name, g.sm.0, g.sm.1))
@@ -103,11 +129,12 @@ impl Machine {
 
     fn both(&self) -> Result<(&sys::Library, &'static sys::Gpu), EngineError> {
         let unavailable = |problem: &String| EngineError::Unavailable {
-            backend: "tensorrt",
+            backend: NAME,
             problem: format!("{problem}; use backend = \"tract\" or \"auto\""),
         };
-        let gpu = self.gpu.as_ref().map_err(unavailable)?;
-        Ok((self.library.as_ref().map_err(unavailable)?, gpu))
+        self.driver.as_ref().map_err(unavailable)?;
+        let library = self.library.as_ref().map_err(unavailable)?;
+        Ok((library, self.first_gpu().map_err(|problem| unavailable(&problem))?))
     }
 
     /// What an engine of this model is kept under.
@@ -122,9 +149,11 @@ impl Machine {
     ) -> Result<Key, EngineError> {
         let (library, gpu) = self.both()?;
         // Of what is built: how half-typed networks are made may change while their file does not.
+        // And an 8-bit one has its table of ranges in it.
+        let precision = settled(precision, model);
         let onnx = match precision {
-            Precision::F16 => Sha256::digest(typed(library, model, precision)?).into(),
-            _ => model.sha256,
+            Precision::F32 => model.sha256,
+            _ => Sha256::digest(typed(library, model, precision)?).into(),
         };
         Ok(Key {
             model: model.name.clone(),
@@ -132,7 +161,7 @@ impl Machine {
             library: library_name(library, std::env::var(TF32).ok().as_deref()),
             gpu: gpu_name(gpu),
             cuda: gpu.cuda,
-            precision: name_of(precision, model)?.to_owned(),
+            precision: precision.name().to_owned(),
             batch: fixed(batch, model)?,
             shim: library.shim_version(),
         })
@@ -166,24 +195,25 @@ impl Machine {
         batch: usize,
         progress: &mut dyn FnMut(&str, u32, u32) -> bool,
     ) -> Result<Vec<u8>, EngineError> {
-        let library = match (&self.library, &self.gpu) {
-            (Ok(library), _) if library.family == Family::Rtx => library,
+        let library = match &self.library {
+            Ok(library) if library.family == Family::Rtx => library,
             _ => self.both()?.0,
         };
         let typed = typed(library, model, precision)?;
         let options = sys::BuildOptions {
             batch: fixed(batch, model)?,
-            f16: name_of(precision, model)? == "f16",
-            i8: false,
+            f16: precision != Precision::F32,
+            i8: settled(precision, model) == Precision::I8,
             level: None,
-            workspace: Some(1 << 29),
+            workspace: Some(WORKSPACE),
             timing: &[],
         };
         let built = library.build(&typed, &options, progress);
         Ok(built.map_err(|e| model.problem(format!("{}: {e}", library.version)))?.plan)
     }
 
-    /// The model's plan: from `cache`, or built and kept there.
+    /// The model's plan: from `cache`, or built and kept there. `beside` a run that goes on, a build
+    /// ends when that is raised and does not begin while memory is short.
     ///
     /// # Errors
     /// If it cannot be built. That it cannot be kept is a warning.
@@ -193,14 +223,25 @@ impl Machine {
         precision: Precision,
         batch: usize,
         cache: &Result<Cache, String>,
+        beside: Option<&Stop>,
     ) -> Result<Vec<u8>, EngineError> {
         let key = self.key(model, precision, batch)?;
         if let Some(plan) = cache.as_ref().ok().and_then(|cache| cache.get(&key)) {
             return Ok(plan);
         }
+        if beside.is_some()
+            && let Some(free) = free_memory().filter(|free| *free < LEAST_FREE)
+        {
+            return Err(model.problem(format!(
+                "{} MB of memory are free, a build wants {}: posewire engines build, before the run",
+                free >> 20,
+                LEAST_FREE >> 20
+            )));
+        }
         log::info!("building an engine for {} in {} (once)", model.name, key.precision);
         let begun = Instant::now();
-        let plan = self.build(model, precision, batch, &mut |_, _, _| true)?;
+        let goes_on = || !beside.is_some_and(Stop::is_raised);
+        let plan = self.build(model, precision, batch, &mut |_, _, _| goes_on())?;
         log::info!("built in {:.1} s", begun.elapsed().as_secs_f64());
         let kept = cache.as_ref().map_err(String::clone).and_then(|cache| cache.put(&key, &plan));
         if let Err(e) = kept {
@@ -272,34 +313,24 @@ fn wanted((_, shape): &(String, Vec<usize>)) -> (&[usize], usize) {
     (shape, shape.iter().product())
 }
 
-fn name_of(precision: Precision, model: &ModelSpec) -> Result<&'static str, EngineError> {
-    match precision {
-        Precision::F32 => Ok("f32"),
-        Precision::F16 => Ok("f16"),
-        Precision::I8 => Err(model.problem("int8 engines are not built yet: use f16")),
-    }
-}
-
-/// The ONNX file that is built for a precision.
-fn typed(
-    library: &sys::Library,
-    model: &ModelSpec,
-    precision: Precision,
-) -> Result<Cow<'static, [u8]>, EngineError> {
-    let bytes = model.bytes()?;
-    if name_of(precision, model)? == "f16" && library.family.strongly_typed() {
-        return half_typed::to_half(&bytes).map(Cow::Owned).map_err(|e| model.problem(e));
-    }
-    Ok(bytes)
+/// What the kernel says can be taken without swapping, bytes.
+fn free_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    line.split_whitespace().next()?.parse::<u64>().ok().map(|kilobytes| kilobytes << 10)
 }
 
 /// TensorRT on the first GPU.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct TensorRt;
+#[derive(Clone, Debug, Default)]
+pub struct TensorRt {
+    /// Builds happen beside a run: they end when this is raised, and do not begin while memory is
+    /// short.
+    pub beside: Option<Stop>,
+}
 
 impl Backend for TensorRt {
     fn name(&self) -> &'static str {
-        "tensorrt"
+        NAME
     }
 
     fn check(&self) -> Result<(), EngineError> {
@@ -314,8 +345,28 @@ impl Backend for TensorRt {
     ) -> Result<Box<dyn Engine>, EngineError> {
         let machine = Machine::get();
         let cache = Cache::usual();
-        let plan = machine.plan(model, precision, batch, &cache)?;
+        let plan = machine.plan(model, precision, batch, &cache, self.beside.as_ref())?;
         Ok(Box::new(machine.load(model, &plan, batch, true)?))
+    }
+
+    fn precision(&self, model: &ModelSpec, asked: Precision) -> Precision {
+        settled(asked, model)
+    }
+
+    /// In 8 bits as whole windows: its table of ranges is that graph's.
+    fn load_lifter(
+        &self,
+        model: &ModelSpec,
+        precision: Precision,
+        persons: usize,
+    ) -> Result<Box<dyn StreamingLifter>, EngineError> {
+        let mut model = Cow::Borrowed(model);
+        if precision == Precision::I8
+            && let Task::Lifter(spec) = &mut model.to_mut().task
+        {
+            spec.streaming = None;
+        }
+        streaming::load(|part, batch| self.load(part, precision, batch), &model, persons)
     }
 }
 
@@ -380,9 +431,14 @@ impl Engine for TensorRtEngine {
         for (tensor, place) in inputs.iter().zip(&self.places[0]) {
             self.executor.input(*place).copy_from_slice(tensor.data);
         }
-        if let Err(e) = self.executor.run(LIMIT) {
-            return Err(self.failed(e));
-        }
+        self.executor.run(LIMIT).map_err(|e| match e {
+            sys::RunError::Failed(words) => self.failed(words),
+            sys::RunError::Hung(after) => EngineError::Hung {
+                model: self.model.clone(),
+                backend: NAME,
+                seconds: after.as_secs_f64(),
+            },
+        })?;
         for (tensor, place) in outputs.iter_mut().zip(&self.places[1]) {
             tensor.data.copy_from_slice(self.executor.output(*place));
         }

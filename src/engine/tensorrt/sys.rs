@@ -491,6 +491,20 @@ struct Slot {
     copied: bool,
 }
 
+/// Why a call gave nothing.
+pub(super) enum RunError {
+    /// The GPU did not answer for so long.
+    Hung(Duration),
+    /// In CUDA's or TensorRT's words.
+    Failed(String),
+}
+
+impl From<String> for RunError {
+    fn from(words: String) -> Self {
+        Self::Failed(words)
+    }
+}
+
 /// An engine with its memory, ready to be run.
 pub(super) struct Executor {
     gpu: &'static Gpu,
@@ -548,7 +562,10 @@ impl Executor {
         gpu.check(status, "making a stream")?;
         executor.make_slots(batch)?;
         // The first run prepares what a capture may not: it loads kernels.
-        executor.run(Duration::from_secs(120))?;
+        executor.run(Duration::from_secs(120)).map_err(|e| match e {
+            RunError::Hung(after) => format!("no answer for {:.0} s", after.as_secs_f64()),
+            RunError::Failed(words) => words,
+        })?;
         if capture {
             executor.capture();
         }
@@ -675,9 +692,9 @@ impl Executor {
     }
 
     /// Computes the outputs from the inputs. After an error of time nothing can be computed any more.
-    pub(super) fn run(&mut self, limit: Duration) -> Result<(), String> {
+    pub(super) fn run(&mut self, limit: Duration) -> Result<(), RunError> {
         if self.lost {
-            return Err("an earlier call failed on the GPU".into());
+            return Err(RunError::Failed("an earlier call failed on the GPU".into()));
         }
         self.voice.clear();
         self.gpu.enter()?;
@@ -698,13 +715,13 @@ impl Executor {
                 NOT_READY => {}
                 status => {
                     self.lost |= status != 0;
-                    return self.gpu.check(status, "computing");
+                    return Ok(self.gpu.check(status, "computing")?);
                 }
             }
             let waited = begun.elapsed();
             if waited > limit {
                 self.lost = true;
-                return Err(format!("the GPU has not answered for {:.1} s", waited.as_secs_f64()));
+                return Err(RunError::Hung(waited));
             }
             // Most calls are over within a millisecond; a sleep is longer than it is asked to be.
             if waited > Duration::from_millis(2) {

@@ -123,7 +123,7 @@ fn a_library_that_is_none_or_of_an_unknown_version_is_named() {
 
 /// What needs no GPU: the file read, typed, given a profile and serialised.
 #[test]
-fn every_shipped_network_is_built_in_both_precisions() {
+fn every_shipped_network_is_built_in_every_precision_that_it_has() {
     let Some(folder) = libraries() else { return };
     let machine = Machine::look(Some(&folder), Path::new(NO_DRIVER));
     eprintln!("{}", machine.library().unwrap());
@@ -131,12 +131,13 @@ fn every_shipped_network_is_built_in_both_precisions() {
     let (frame, window) = lifter.streaming_parts().unwrap().unwrap();
     let finder = model(ModelKind::Finder, "posewire-finder");
     let keypoints = model(ModelKind::Keypoints, "posewire-keypoints");
+    let short = model(ModelKind::Lifter, "pstmo_s_27_live");
+    let in_8_bits = [lifter.clone(), short].map(|lifter| (lifter, Precision::I8));
     let models = [lifter, frame, window, finder, keypoints];
-    for (spec, precision) in
-        models.iter().flat_map(|m| [Precision::F32, Precision::F16].map(|p| (m, p)))
-    {
+    let both = |m: ModelSpec| [Precision::F32, Precision::F16].map(|p| (m.clone(), p));
+    for (spec, precision) in models.into_iter().flat_map(both).chain(in_8_bits) {
         let mut phases = 0;
-        let plan = machine.build(spec, precision, 1, &mut |_, _, _| {
+        let plan = machine.build(&spec, precision, 1, &mut |_, _, _| {
             phases += 1;
             true
         });
@@ -187,4 +188,30 @@ fn a_build_can_be_cancelled_and_a_broken_file_is_refused_with_the_reason() {
     }
     let Err(error) = build(&renamed) else { panic!("built") };
     assert!(error.contains("DepthToTimes"), "{error}");
+}
+
+#[test]
+fn eight_bits_are_for_lifters_whose_ranges_are_known() {
+    for (kind, name, computed) in [
+        (ModelKind::Finder, "posewire-finder", Precision::F16),
+        (ModelKind::Keypoints, "posewire-keypoints", Precision::F16),
+        (ModelKind::Lifter, "pstmo_s_81_live", Precision::I8),
+    ] {
+        let model = model(kind, name);
+        assert_eq!(TensorRt::default().precision(&model, Precision::I8), computed, "{name}");
+        for asked in [Precision::F32, Precision::F16] {
+            assert_eq!(TensorRt::default().precision(&model, asked), asked, "{name}");
+        }
+    }
+}
+
+/// A lifter that nobody measured in 8 bits must not become one of another precision in silence.
+#[test]
+fn a_lifter_without_a_table_of_ranges_is_refused_in_8_bits() {
+    let Some(folder) = libraries() else { return };
+    let machine = Machine::look(Some(&folder), Path::new(NO_DRIVER));
+    let mut lifter = model(ModelKind::Lifter, "pstmo_s_27_live");
+    lifter.name = "of somebody".into();
+    let error = machine.build(&lifter, Precision::I8, 1, &mut |_, _, _| true).unwrap_err();
+    assert!(error.to_string().contains("no table of ranges"), "{error}");
 }
