@@ -339,7 +339,9 @@ fn whoever_is_lost_beside_others_is_searched_for_at_the_rate_of_an_empty_room() 
     let before = probe.finder_runs.load(Ordering::Relaxed);
     assert!((9..=12).contains(&before), "{before}");
     (60..75).for_each(|n| assert_eq!(at(n, &[(40, 100)]).len(), 1, "frame {n}"));
-    assert_eq!(probe.finder_runs.load(Ordering::Relaxed) - before, 4);
+    let after = probe.finder_runs.load(Ordering::Relaxed) - before;
+    // In half a second: at once, and every third frame or fourth.
+    assert!((4..=5).contains(&after), "{after}");
     let back = (75..80).position(|n| at(n, &[(40, 100), (500, 100)]).len() == 2);
     assert!(back.is_some_and(|frames| frames <= 4), "{back:?}");
 }
