@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::board::{Answers, Board, Event, Slot};
 use super::metrics;
-use crate::pose::PoseFrame;
+use crate::pose::{Computed, PoseFrame};
 use crate::stats::{Snapshot, StageTimes, Stats};
 use crate::time::Clock;
 use crate::wire::json::Line;
@@ -62,6 +62,8 @@ pub struct Feed {
     about: About,
     stats: Arc<Stats>,
     packet: u32,
+    /// What computed the newest frame, where that may change under way.
+    computed: Option<Computed>,
     before: [Snapshot; STAGES.len()],
     last: Option<StatusMessage>,
 }
@@ -74,6 +76,7 @@ impl Feed {
             about,
             stats,
             packet: 0,
+            computed: None,
             before: std::array::from_fn(|_| Snapshot::default()),
             last: None,
         };
@@ -84,6 +87,7 @@ impl Feed {
 
     /// Shows poses, if anybody looks.
     pub fn publish(&mut self, frame: &PoseFrame) {
+        self.computed = frame.computed.or(self.computed);
         if self.board.watchers() == 0 {
             return;
         }
@@ -110,8 +114,7 @@ impl Feed {
             "state": status.state.name(),
             "faults": status.faults.iter().map(|f| f.name.as_str()).collect::<Vec<_>>(),
         });
-        let backend = self.about.options.engine.name();
-        let precision = self.about.options.precision.name();
+        let (backend, precision) = self.computed_by();
         let labels = [
             ("version", env!("CARGO_PKG_VERSION")),
             ("backend", backend),
@@ -168,15 +171,24 @@ impl Feed {
         Value::Object(map)
     }
 
+    /// Backend and precision of the newest frame; before there is one, as configured.
+    fn computed_by(&self) -> (&'static str, &'static str) {
+        match self.computed {
+            Some(by) => (by.backend, by.precision),
+            None => (self.about.options.engine.name(), self.about.options.precision.name()),
+        }
+    }
+
     fn about(&self) -> Value {
         let about = &self.about;
+        let (backend, precision) = self.computed_by();
         let models: serde_json::Map<_, _> =
             about.models.iter().map(|(kind, name)| (kind.clone(), name.clone().into())).collect();
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "cameras": about.cameras,
-            "backend": about.options.engine.name(),
-            "precision": about.options.precision.name(),
+            "backend": backend,
+            "precision": precision,
             "models": models,
         })
     }

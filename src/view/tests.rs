@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::*;
+use crate::pose::Computed;
 use crate::time::MonotonicClock;
 use crate::wire::{PoseOptions, State, StatusMessage, samples};
 
@@ -122,6 +123,23 @@ fn the_page_and_what_programs_ask_for_are_served() {
     running.feed.status(&failed);
     let (head, body) = running.get("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
     assert!(head.starts_with("HTTP/1.1 503") && body.contains("failed"), "{head} {body}");
+}
+
+#[test]
+fn what_computes_is_told_as_it_changes() {
+    let mut running = Running::new();
+    let mut frame = samples::frame(1);
+    for (backend, precision) in [("tract", "f32"), ("tensorrt", "f16"), ("tract", "f32")] {
+        frame.computed = Some(Computed { backend, precision });
+        running.feed.publish(&frame);
+        running.feed.status(&StatusMessage::default());
+        let get = |path| running.get(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")).1;
+        let status: serde_json::Value = serde_json::from_str(&get("/api/status")).unwrap();
+        assert_eq!(status["about"]["backend"], backend);
+        assert_eq!(status["about"]["precision"], precision);
+        let info = format!("backend=\"{backend}\",precision=\"{precision}\"");
+        assert!(get("/metrics").contains(&info), "{}", get("/metrics"));
+    }
 }
 
 #[test]
