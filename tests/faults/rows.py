@@ -1,6 +1,5 @@
 """The rows of the fault table: what is done to a running posewire, and what it must do."""
 
-import json
 import os
 import pathlib
 import pty
@@ -14,29 +13,8 @@ import threading
 import time
 import tty
 
-from sensor import BINARY, PATIENCE, Sensor, Unexpected, ends, expect, receiver, sh, wait_for
-
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-# Slow on purpose: the machine is to have time for what is tested.
-DEMO = ("--source", "demo:", "--rate", "10", "--realtime")
-ROWS: list = []
-
-
-class Skip(Exception):
-    """This row cannot be tried here."""
-
-
-def row(name: str, expected: str):
-    def add(function):
-        ROWS.append((name, expected, function))
-        return function
-    return add
-
-
-def needs_root():
-    if os.geteuid() != 0:
-        raise Skip("needs root")
-
+from sensor import BINARY, PATIENCE, Sensor, ends, expect, receiver, sh, wait_for
+from table import DEMO, ROOT, needs_root, row
 
 # --- cameras and recordings -------------------------------------------------------------------
 

@@ -16,13 +16,19 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 if len(sys.argv) > 1:
     os.environ["POSEWIRE"] = sys.argv[1]
 
-from rows import ROWS, Skip  # noqa: E402
+import rows  # noqa: E402, F401: its rows
+import machine  # noqa: E402, F401, I001: its rows, after those
 from sensor import Unexpected  # noqa: E402
+from table import ROWS, Skip  # noqa: E402
 
 
 def main() -> int:
     wanted = sys.argv[2:]
     good = bad = skipped = 0
+    # A misspelt row would pass by not being run.
+    for w in wanted:
+        if not any(w in name or w == function.__name__ for name, _, function in ROWS):
+            sys.exit(f"no row is called {w!r}")
     print(f"{'':4} {'fault':48} {'s':>4}  expected -> seen")
     for name, expected, function in ROWS:
         if wanted and not any(w in name or w == function.__name__ for w in wanted):
@@ -42,7 +48,7 @@ def main() -> int:
             bad += 1
         seconds = time.monotonic() - begin
         print(f"{word:4} {name:48} {seconds:4.0f}  {expected} -> {seen}", flush=True)
-    print(f"{good} passed, {bad} failed, {skipped} skipped")
+    print(f"{good} of {good + bad + skipped} rows as expected: {good} passed, {bad} failed, {skipped} skipped")
     return 1 if bad else 0
 
 
