@@ -48,13 +48,13 @@ pub(super) fn detector(
     backend: &dyn Backend,
 ) -> Result<Box<dyn Detector>, Failure> {
     let pick = |kind, name: &Option<String>| {
-        catalog.pick(kind, name.as_deref()).map_err(|e| Failure::config(&e))
+        catalog.pick(kind, name.as_deref()).map_err(|e| Failure::start(&e))
     };
     let finder = pick(ModelKind::Finder, &plan.models.finder)?;
     let keypoints = pick(ModelKind::Keypoints, &plan.models.keypoints)?;
     let settings = plan.detector.clone();
     let detector = TopDown::new(backend, &finder, &keypoints, plan.precision, settings)
-        .map_err(|e| Failure::config(&e))?;
+        .map_err(|e| Failure::start(&e))?;
     Ok(Box::new(detector))
 }
 
@@ -73,11 +73,11 @@ fn build(
     mut detector: impl FnMut(&Catalog, &dyn Backend) -> Result<Box<dyn Detector>, Failure>,
     clock: &Arc<dyn Clock>,
 ) -> Result<Built, Failure> {
-    let (backend, why) = engine::choose(&plan.backend).map_err(|e| Failure::config(&e))?;
+    let (backend, why) = engine::choose(&plan.backend).map_err(|e| Failure::start(&e))?;
     let catalog = catalog(plan)?;
     let model = catalog
         .pick(ModelKind::Lifter, plan.models.lifter.as_deref())
-        .map_err(|e| Failure::config(&e))?;
+        .map_err(|e| Failure::start(&e))?;
     let id =
         u32::from_be_bytes([model.sha256[0], model.sha256[1], model.sha256[2], model.sha256[3]]);
     // Each camera has networks of its own: they keep what they know of the people in view.
@@ -85,10 +85,10 @@ fn build(
     for camera in &plan.cameras {
         let detector = detector(&catalog, backend)?;
         let lifter = lift::open(backend, &model, plan.precision, &camera.lift, detector.skeleton())
-            .map_err(|e| Failure::config(&e))?;
+            .map_err(|e| Failure::start(&e))?;
         let tracker = Tracker::new(plan.tracker);
         let pipeline = Pipeline::new(detector, tracker, lifter, camera.geometry, clock.clone(), id)
-            .map_err(|e| Failure::config(&e))?;
+            .map_err(|e| Failure::start(&e))?;
         pipelines.push(pipeline);
     }
     Ok(Built { pipelines, catalog, backend, why })

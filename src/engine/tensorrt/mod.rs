@@ -102,9 +102,12 @@ impl Machine {
     }
 
     fn both(&self) -> Result<(&sys::Library, &'static sys::Gpu), EngineError> {
-        let unavailable = |problem: &String| EngineError::Unavailable {
-            backend: "tensorrt",
-            problem: format!("{problem}; use backend = \"tract\" or \"auto\""),
+        let unavailable = |problem: &String| {
+            let problem = format!("{problem}; use backend = \"tract\" or \"auto\"");
+            EngineError::of_gpu(problem, |problem| EngineError::Unavailable {
+                backend: "tensorrt",
+                problem,
+            })
         };
         let gpu = self.gpu.as_ref().map_err(unavailable)?;
         Ok((self.library.as_ref().map_err(unavailable)?, gpu))
@@ -222,7 +225,9 @@ impl Machine {
     ) -> Result<TensorRtEngine, EngineError> {
         let (library, gpu) = self.both()?;
         let executor = sys::Executor::load(library, gpu, plan, batch, capture);
-        let executor = executor.map_err(|e| model.problem(format!("{}: {e}", library.version)))?;
+        let executor = executor.map_err(|e| {
+            EngineError::of_gpu(format!("{}: {e}", library.version), |e| model.problem(e))
+        })?;
         TensorRtEngine::new(model, batch, executor)
     }
 }
