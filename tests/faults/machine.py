@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 
-from sensor import BINARY, Sensor, Unexpected, expect, receiver, sh, wait_for
+from sensor import BINARY, Sensor, drain, expect, receiver, sh, wait_for
 from table import DEMO, ROOT, Skip, needs, needs_root, row
 
 # --- a camera whose driver is a process of its own: it can be stopped and killed ----------------
@@ -228,13 +228,7 @@ def viewers():
                 c.connect(("127.0.0.1", port))
                 c.sendall(b"GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
                 crowd.append(c)
-            while True:
-                r.setblocking(False)
-                try:
-                    r.recv(65536)
-                except BlockingIOError:
-                    break
-            r.settimeout(30)
+            drain(r)
             got = sum(len(r.recv(65536)) > 0 for _ in range(60))
             inside = len(os.listdir(f"/proc/{s.process.pid}/fd"))
         finally:
