@@ -88,7 +88,7 @@ fn build(
             .map_err(|e| Failure::start(&e))?;
         let tracker = Tracker::new(plan.tracker);
         let pipeline = Pipeline::new(detector, tracker, lifter, camera.geometry, clock.clone(), id)
-            .map_err(|e| Failure::start(&e))?;
+            .map_err(|e| Failure::config(&e))?;
         pipelines.push(pipeline);
     }
     Ok(Built { pipelines, catalog, backend, why })

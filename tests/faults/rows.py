@@ -425,7 +425,7 @@ def crowd():
 
 @row("perception panics once, and again", "goes on with a new pipeline; the second time exit 70")
 def panics():
-    done = subprocess.run(["cargo", "test", "--quiet", "--test", "upkeep", "a_first_panic"], cwd=ROOT,
+    done = subprocess.run(["cargo", "test", "--locked", "--quiet", "--test", "upkeep", "a_first_panic"], cwd=ROOT,
                           capture_output=True, text=True, check=False, timeout=1500,
                           env={k: v for k, v in os.environ.items() if k != "RUSTC"})
     line = next((l for l in done.stdout.splitlines() if l.startswith("test result")), "no result")
