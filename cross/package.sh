@@ -61,5 +61,10 @@ if ! "$CARGO_DEB" --version | grep -qE '^(cargo-deb )?[3-9]'; then
 fi
 deb=$(CARGO_TARGET_DIR=$PWD/target "$CARGO_DEB" --manifest-path "$manifest" "${arguments[@]}" | tail -n 1)
 cross/sort_depends.sh "$deb"
+# The C library that the package asks for is not older than what the program needs.
+needed=$(LC_ALL=C ${triple:+aarch64-linux-gnu-}objdump -T "$stage/posewire" | grep -o 'GLIBC_[0-9.]*' | sort -Vu | tail -n 1)
+asked=$(dpkg-deb --field "$deb" Depends | sed -n 's/.*libc6 (>= \([0-9.]*\)).*/\1/p')
+dpkg --compare-versions "$asked" ge "${needed#GLIBC_}" \
+    || { echo "package.sh: the package asks for libc6 $asked, the program needs $needed" >&2; exit 1; }
 echo "$deb"
 [ -z "${shown:-}" ] || rm -r "$shown"
