@@ -31,7 +31,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::fault::Exit;
+use crate::fault::{Exit, Fault, Severity};
 
 /// A camera becomes a 3D human-pose sensor.
 ///
@@ -94,6 +94,15 @@ pub(crate) struct Failure {
 impl Failure {
     pub(crate) fn new(exit: Exit, error: &dyn std::error::Error) -> Self {
         Self { message: crate::fault::Chain(error).to_string(), exit }
+    }
+
+    /// What kept a run from starting: only what may go away by itself is worth another start.
+    pub(crate) fn start(fault: &dyn Fault) -> Self {
+        let exit = match fault.severity() {
+            Severity::Restart => Exit::Internal,
+            Severity::Skip | Severity::Fatal => Exit::Config,
+        };
+        Self::new(exit, fault)
     }
 
     /// Something that starting again will not mend.

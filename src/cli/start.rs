@@ -89,7 +89,7 @@ pub(super) fn detector(
     backend: &dyn Backend,
 ) -> Result<Box<dyn Detector>, Failure> {
     let pick = |kind, name: &Option<String>| {
-        catalog.pick(kind, name.as_deref()).map_err(|e| Failure::config(&e))
+        catalog.pick(kind, name.as_deref()).map_err(|e| Failure::start(&e))
     };
     let finder = pick(ModelKind::Finder, &plan.models.finder)?;
     let keypoints = pick(ModelKind::Keypoints, &plan.models.keypoints)?;
@@ -99,7 +99,7 @@ pub(super) fn detector(
     // The CPU is what the others are held against.
     let backend = if backend.name() == TRACT.name() { backend } else { &verified };
     let detector = TopDown::new(backend, &finder, &keypoints, plan.precision, settings)
-        .map_err(|e| Failure::config(&e))?;
+        .map_err(|e| Failure::start(&e))?;
     Ok(Box::new(detector))
 }
 
@@ -121,7 +121,7 @@ fn build(
     mut detector: impl FnMut(&Catalog, &dyn Backend) -> Result<Box<dyn Detector>, Failure>,
     clock: &Arc<dyn Clock>,
 ) -> Result<Built, Failure> {
-    let (mut chosen, why) = engine::choose(&plan.backend).map_err(|e| Failure::config(&e))?;
+    let (mut chosen, why) = engine::choose(&plan.backend).map_err(|e| Failure::start(&e))?;
     if plan.fastest_precision && chosen.name() != TRACT.name() {
         chosen = ladder();
     }
@@ -134,7 +134,7 @@ fn build(
     let catalog = catalog(plan)?;
     let model = catalog
         .pick(ModelKind::Lifter, plan.models.lifter.as_deref())
-        .map_err(|e| Failure::config(&e))?;
+        .map_err(|e| Failure::start(&e))?;
     let id =
         u32::from_be_bytes([model.sha256[0], model.sha256[1], model.sha256[2], model.sha256[3]]);
     // Each camera has networks of its own: they keep what they know of the people in view.
@@ -142,7 +142,7 @@ fn build(
     for camera in &plan.cameras {
         let detector = detector(&catalog, backend)?;
         let lifter = lift::open(backend, &model, plan.precision, &camera.lift, detector.skeleton())
-            .map_err(|e| Failure::config(&e))?;
+            .map_err(|e| Failure::start(&e))?;
         let tracker = Tracker::new(plan.tracker);
         let pipeline = Pipeline::new(detector, tracker, lifter, camera.geometry, clock.clone(), id)
             .map_err(|e| Failure::config(&e))?;

@@ -249,6 +249,14 @@ pub enum EngineError {
         /// Why, and what to do.
         problem: String,
     },
+    /// The device's memory is taken. It may be free when somebody else has ended.
+    #[error("backend {backend} has no memory left: {problem}")]
+    Exhausted {
+        /// The backend's name.
+        backend: &'static str,
+        /// What failed, and what to do.
+        problem: String,
+    },
     /// One call failed.
     #[error("model {model}: running failed: {problem}")]
     Run {
@@ -295,6 +303,19 @@ pub fn choose(name: &str) -> Result<(&'static dyn Backend, String), EngineError>
     }
 }
 
+impl EngineError {
+    /// CUDA's error 2, or TensorRT's words for it: other programs fill the GPU now, which a later
+    /// start may not meet. Any other problem is what `otherwise` makes of it.
+    fn of_gpu(problem: String, otherwise: impl FnOnce(String) -> Self) -> Self {
+        let full = problem.contains("CUDA error 2 ");
+        if full || problem.to_ascii_lowercase().contains("out of memory") {
+            Self::Exhausted { backend: "tensorrt", problem }
+        } else {
+            otherwise(problem)
+        }
+    }
+}
+
 impl Fault for EngineError {
     fn severity(&self) -> Severity {
         match self {
@@ -302,6 +323,7 @@ impl Fault for EngineError {
             | Self::Choice { .. }
             | Self::Model { .. }
             | Self::Unavailable { .. } => Severity::Fatal,
+            Self::Exhausted { .. } => Severity::Restart,
             Self::Run { .. } | Self::Hung { .. } => Severity::Skip,
         }
     }

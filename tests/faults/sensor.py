@@ -141,6 +141,17 @@ def receiver(port: int = 0) -> socket.socket:
     return s
 
 
+def drain(s: socket.socket):
+    """Throws away what has come so far."""
+    patience = s.gettimeout()
+    s.setblocking(False)
+    try:
+        while True:
+            s.recv(65536)
+    except BlockingIOError:
+        s.settimeout(patience)
+
+
 def sh(*command: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:

@@ -16,7 +16,7 @@
 # pull their plugs.
 #
 # Needs an amd64 Debian with: apt-get install --no-install-recommends qemu-system-x86 cpio kmod
-# busybox-static v4l-utils udev. Downloads one kernel package into WORK (once, 100 MB).
+# v4l-utils udev. Downloads one kernel package into WORK (once, 100 MB).
 # -icount makes the guest's time virtual: the host's load does not disturb it.
 set -euo pipefail
 WORK=$(mkdir -p "$1" && readlink -f "$1") BINARY=$(readlink -f "$2")
@@ -24,25 +24,19 @@ POSEWIRE=${3:+$(readlink -f "$3")} SERIAL=${4:+$(readlink -f "$4")}
 HERE=$(dirname "$(readlink -f "$0")")
 MODULES="vivid virtio_pci 9pnet_virtio 9p virtio_net xhci_pci ftdi_sio virtio_console"
 
-if [ ! -e "$WORK/kernel/.done" ]; then
-    package=$(apt-cache depends linux-image-amd64 | awk '/Depends: linux-image/ {print $2; exit}')
-    (cd "$WORK" && rm -f linux-image-*.deb && apt-get download -q "$package")
-    dpkg-deb -x "$WORK"/linux-image-*.deb "$WORK/kernel"
-    version=$(ls "$WORK/kernel/lib/modules")
-    depmod -b "$WORK/kernel" "$version"
-    touch "$WORK/kernel/.done"
-fi
-version=$(ls "$WORK/kernel/lib/modules")
+"$HERE/kernel.sh" "$WORK"
+KERNEL=$WORK/kernel-amd64
+version=$(ls "$KERNEL/lib/modules")
 
 # The initramfs: busybox, the modules in loading order, the programs with their libraries.
 root=$(mktemp -d "$WORK/root.XXXXXX")
 listener=
 trap 'rm -rf "$root"; [ -z "$listener" ] || kill "$listener" 2> /dev/null || true' EXIT
 mkdir -p "$root"/{bin,dev,proc,sys,tmp,out,modules,models}
-cp /bin/busybox "$root/bin/"
+cp "$KERNEL/bin/busybox" "$root/bin/"
 install -m 755 "$HERE/init" "$root/init"
 for module in $MODULES; do
-    modprobe -d "$WORK/kernel" -S "$version" --show-depends "$module" | awk '$1 == "insmod" {print $2}'
+    modprobe -d "$KERNEL" -S "$version" --show-depends "$module" | awk '$1 == "insmod" {print $2}'
 done | awk '!seen[$0]++' | while read -r file; do
     cp "$file" "$root/modules/"
     basename "$file" >> "$root/modules/order"
@@ -82,7 +76,7 @@ fi
 (cd "$root" && find . -print0 | cpio -0 -o -H newc --quiet) | gzip -1 > "$WORK/initramfs.gz"
 
 timeout "${LIMIT:-400}" qemu-system-x86_64 -cpu max -smp 1 -m 1536 -icount shift=2,sleep=off \
-    -kernel "$WORK"/kernel/boot/vmlinuz-* -initrd "$WORK/initramfs.gz" -append "$append" \
+    -kernel "$KERNEL"/boot/vmlinuz-* -initrd "$WORK/initramfs.gz" -append "$append" \
     -nodefaults -display none -no-reboot -serial stdio -monitor none \
     -nic user,model=virtio-net-pci \
     -fsdev "local,id=out,path=$WORK/out,security_model=none" \

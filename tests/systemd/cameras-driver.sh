@@ -24,7 +24,7 @@ cp -r /out/models /usr/share/posewire/test-models
 chmod -R a+rX /usr/share/posewire/test-models
 cat > /etc/posewire/cam.toml <<'TOML'
 [source]
-uri = "v4l2:/dev/video0?size=320x180"
+uri = "v4l2:bus/platform:vivid-000?size=320x180"
 rate = 15
 [models]
 dir = "/usr/share/posewire/test-models"
@@ -59,7 +59,8 @@ wait_for 120 test "$(ask second 's["cameras"][0]["state"]')" = away
 seen=$(posewire status second)
 row "a second instance on it is degraded and says who has it" "$(has 'another program uses the camera|busy' "$seen")" "$(grep fault <<< "$seen" | tr -s ' ')"
 systemctl stop posewire@second
-# Unplugged and plugged in again.
+# Unplugged and plugged in again. Somebody keeps the old node open, so that its number stays taken.
+exec 9< /dev/video0
 echo vivid.0 > /sys/bus/platform/drivers/vivid/unbind
 wait_for 120 camera_is cam away
 row "unplugged: named in the status" $? "$(prop cam StatusText)"
@@ -67,7 +68,8 @@ sleep 15
 echo vivid.0 > /sys/bus/platform/drivers/vivid/bind
 udevadm settle
 wait_for 120 camera_is cam open && wait_for 60 frames_come cam
-row "plugged in again: frames come" $? "$(ls /dev/video* | tr '\n' ' '), $(ask cam 's["frames_in"]') frames in, $(prop cam NRestarts) restarts"
+row "plugged in again under another number: frames come" $(($? + $([ -e /dev/video1 ]; echo $?))) "$(ls /dev/video* | tr '\n' ' '), $(ask cam 's["frames_in"]') frames in, $(prop cam NRestarts) restarts"
+exec 9<&-
 # A clock that is set.
 before=$(ask cam 's["frames_in"]')
 date -s '+1 hour' > /dev/null
@@ -77,9 +79,12 @@ date -s '-2 hours' > /dev/null
 wait_for 60 frames_come cam
 row "clock set back by two hours" $? "$(ask cam 's["state"]'), $(ask cam 's["uptime_s"]') s of uptime, $(prop cam NRestarts) restarts"
 posewire check --config /etc/posewire/cam.toml --no-source > /tmp/check
-row "posewire check finds the camera" "$(has 'ok +camera +/dev/video0' "$(cat /tmp/check)")" "$(grep -m1 camera /tmp/check | tr -s ' ')"
+row "posewire check finds the camera" "$(has 'ok +camera +/dev/video1' "$(cat /tmp/check)")" "$(grep -m1 camera /tmp/check | tr -s ' ')"
 systemctl stop posewire@cam
-row "stopping is clean" "$([ "$(prop cam Result)" = success ]; echo $?)" "result $(prop cam Result), $(prop cam NRestarts) restarts in all"
+# Asked again: virtual time leaps while the disk is waited for, and with it systemctl's own patience.
+stopped_well() { [ "$(prop cam Result) $(prop cam ActiveState)" = "success inactive" ]; }
+wait_for 60 stopped_well
+row "stopping is clean" $? "result $(prop cam Result), $(prop cam NRestarts) restarts in all"
 echo "T end $(up)"
 echo "--- journal"
 journalctl --no-pager -o short-monotonic -u 'posewire@*' | tail -n 60

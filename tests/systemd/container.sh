@@ -14,12 +14,7 @@ DRIVER=$(readlink -f "${3:-$HERE/driver.sh}")
 ARCH=$(dpkg --print-architecture)
 ROOTFS=$WORK/rootfs-$ARCH.tar.zst
 
-if [ ! -e "$ROOTFS" ]; then
-    mmdebstrap --quiet --variant=minbase --include=systemd,systemd-sysv,dbus,udev,kmod,iproute2,python3,procps \
-        --aptopt='Acquire::Languages "none"' bookworm "$ROOTFS.part.tar.zst" \
-        "$(apt-get indextargets --format '$(REPO_URI)' | head -n 1)"
-    mv "$ROOTFS.part.tar.zst" "$ROOTFS"
-fi
+"$HERE/root.sh" "$WORK" "$ARCH"
 box=$(mktemp -d "$WORK/box.XXXXXX")
 trap 'rm -rf "$box"' EXIT
 mkdir "$box/root" "$box/out"

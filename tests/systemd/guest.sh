@@ -5,23 +5,27 @@
 # emulation, for what needs a kernel of one's own: its virtual camera (vivid), which comes late,
 # is unplugged and taken; a clock that is set. DRIVER is cameras-driver.sh beside this file.
 #
-# Needs root and: apt-get install --no-install-recommends qemu-system-x86 cpio kmod busybox-static
-# mmdebstrap zstd. Time in the guest is virtual (-icount): the host's load does not disturb it, and
+# The machine is of the package's architecture: amd64, or arm64 (emulated either way).
+#
+# Needs root and what root.sh and guest/kernel.sh need, cpio, qemu-system-x86 or qemu-system-arm. Time in the guest is virtual (-icount): the host's load does not disturb it, and
 # its seconds say nothing about speed; networks take a hundred times longer there.
 set -euo pipefail
 WORK=$(mkdir -p "$1" && readlink -f "$1") DEB=$(readlink -f "$2")
 HERE=$(dirname "$(readlink -f "$0")")
 DRIVER=$(readlink -f "${3:-$HERE/cameras-driver.sh}")
-ROOTFS=$WORK/rootfs-amd64.tar.zst
-[ -e "$ROOTFS" ] || { echo "run container.sh once: it makes $ROOTFS"; exit 1; }
-if [ ! -e "$WORK/kernel/.done" ]; then
-    package=$(apt-cache depends linux-image-amd64 | awk '/Depends: linux-image/ {print $2; exit}')
-    (cd "$WORK" && rm -f linux-image-*.deb && apt-get download -q "$package")
-    dpkg-deb -x "$WORK"/linux-image-*.deb "$WORK/kernel"
-    depmod -b "$WORK/kernel" "$(ls "$WORK/kernel/lib/modules")"
-    touch "$WORK/kernel/.done"
+ARCH=$(dpkg-deb --field "$DEB" Architecture)
+"$HERE/root.sh" "$WORK" "$ARCH"
+"$HERE/../guest/kernel.sh" "$WORK" "$ARCH"
+ROOTFS=$WORK/rootfs-$ARCH.tar.zst KERNEL=$WORK/kernel-$ARCH
+version=$(ls "$KERNEL/lib/modules")
+# Virtual time, one instruction at a time.
+if [ "$ARCH" = arm64 ]; then
+    # shellcheck disable=SC2206
+    machine=(qemu-system-aarch64 -M virt -cpu cortex-a76 -smp 2 ${ICOUNT--icount shift=0,sleep=off}) console=ttyAMA0
+else
+    # shellcheck disable=SC2206
+    machine=(qemu-system-x86_64 -cpu max -smp 1 ${ICOUNT--icount shift=2,sleep=off}) console=ttyS0
 fi
-version=$(ls "$WORK/kernel/lib/modules")
 box=$(mktemp -d "$WORK/vm.XXXXXX")
 trap 'rm -rf "$box"' EXIT
 mkdir -p "$box"/{root,out} "$box"/ir/{bin,dev,proc,sys,modules,lower,rw,new}
@@ -32,7 +36,7 @@ modules() { # modules TARGET NAMES: the files with their dependencies, and their
     shift
     mkdir -p "$to"
     for module in "$@"; do
-        modprobe -d "$WORK/kernel" -S "$version" --show-depends "$module" | awk '$1 == "insmod" {print $2}'
+        modprobe -d "$KERNEL" -S "$version" --show-depends "$module" | awk '$1 == "insmod" {print $2}'
     done | awk '!seen[$0]++' | while read -r file; do
         cp "$file" "$to/"
         basename "$file" >> "$to/order"
@@ -40,7 +44,7 @@ modules() { # modules TARGET NAMES: the files with their dependencies, and their
 }
 modules "$box/ir/modules" virtio_pci 9pnet_virtio 9p overlay
 modules "$box/root/modules" vivid
-cp /bin/busybox "$box/ir/bin/"
+cp "$KERNEL/bin/busybox" "$box/ir/bin/"
 cat > "$box/ir/init" <<'INIT'
 #!/bin/busybox sh
 /bin/busybox --install -s /bin
@@ -100,9 +104,9 @@ rm -f "$box/root/etc/machine-id"
 echo 0123456789abcdef0123456789abcdef > "$box/root/etc/machine-id"
 : > "$box/root/etc/fstab"
 
-timeout --kill-after=10 "${LIMIT:-600}" qemu-system-x86_64 -cpu max -smp 1 -m 1536 ${ICOUNT--icount shift=2,sleep=off} \
-    -kernel "$WORK"/kernel/boot/vmlinuz-* -initrd "$box/initramfs.gz" \
-    -append "console=ttyS0 panic=-1 quiet systemd.show_status=0 systemd.log_level=warning" \
+timeout --kill-after=10 "${LIMIT:-600}" "${machine[@]}" -m 1536 \
+    -kernel "$KERNEL"/boot/vmlinuz-* -initrd "$box/initramfs.gz" \
+    -append "console=$console panic=-1 quiet systemd.show_status=0 systemd.log_level=warning" \
     -nodefaults -display none -no-reboot -serial stdio -monitor none \
     -fsdev "local,id=root,path=$box/root,security_model=none,readonly=on,multidevs=remap" \
     -device virtio-9p-pci,fsdev=root,mount_tag=root \

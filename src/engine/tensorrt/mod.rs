@@ -128,9 +128,12 @@ impl Machine {
     }
 
     fn both(&self) -> Result<(&sys::Library, &'static sys::Gpu), EngineError> {
-        let unavailable = |problem: &String| EngineError::Unavailable {
-            backend: NAME,
-            problem: format!("{problem}; use backend = \"tract\" or \"auto\""),
+        let unavailable = |problem: &String| {
+            let problem = format!("{problem}; use backend = \"tract\" or \"auto\"");
+            EngineError::of_gpu(problem, |problem| EngineError::Unavailable {
+                backend: NAME,
+                problem,
+            })
         };
         self.driver.as_ref().map_err(unavailable)?;
         let library = self.library.as_ref().map_err(unavailable)?;
@@ -263,7 +266,9 @@ impl Machine {
     ) -> Result<TensorRtEngine, EngineError> {
         let (library, gpu) = self.both()?;
         let executor = sys::Executor::load(library, gpu, plan, batch, capture);
-        let executor = executor.map_err(|e| model.problem(format!("{}: {e}", library.version)))?;
+        let executor = executor.map_err(|e| {
+            EngineError::of_gpu(format!("{}: {e}", library.version), |e| model.problem(e))
+        })?;
         TensorRtEngine::new(model, batch, executor)
     }
 }
