@@ -31,6 +31,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::engine::tensorrt;
 use crate::fault::{Exit, Fault, Severity};
 
 /// A camera becomes a 3D human-pose sensor.
@@ -144,6 +145,7 @@ pub fn main() -> ExitCode {
             failure.exit
         }
     };
+    tensorrt::leave_if_busy(exit.code());
     ExitCode::from(exit.code())
 }
 

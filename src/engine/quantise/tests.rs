@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::cpu::{Collecting, Samples, Simulated};
 use super::ranges::Method;
@@ -100,6 +100,37 @@ fn an_8_bit_network_has_scales_around_its_products_and_tract_refuses_it() {
     };
     let said = Tract.load(&quantised, Precision::F32, 1).err().unwrap().to_string();
     assert!(said.contains("quantised"), "{said}");
+}
+
+#[test]
+fn attention_stays_in_f32_because_its_scores_overflow_f16() {
+    for name in ["pstmo_s_27_live", "pstmo_s_81_live"] {
+        let model = lifter(name);
+        let table = shipped(&model).unwrap().unwrap();
+        let file = int8(&model.bytes().unwrap(), &table).unwrap();
+        let graph = onnx::read(&file).unwrap().graph.unwrap();
+        let halves: HashSet<&String> = graph
+            .node
+            .iter()
+            .filter(|n| n.op_type == "Cast" && n.attribute[0].i == 10)
+            .flat_map(|n| &n.output)
+            .chain(graph.initializer.iter().filter(|w| w.data_type == 10).map(|w| &w.name))
+            .collect();
+        assert!(!halves.is_empty(), "{name}");
+        let weights = graph.initializer.iter().map(|w| &w.name);
+        let scaled = graph.node.iter().filter(|n| n.op_type == "DequantizeLinear");
+        let known: HashSet<&String> = weights.chain(scaled.flat_map(|n| &n.output)).collect();
+        let computed: Vec<_> = graph
+            .node
+            .iter()
+            .filter(|n| n.op_type == "MatMul" && n.input.iter().all(|i| !known.contains(i)))
+            .collect();
+        // Scores, and the values that they weigh, in each layer.
+        assert!(computed.len() >= 12, "{name}: {}", computed.len());
+        for n in computed {
+            assert!(n.input.iter().all(|i| !halves.contains(i)), "{name}: {}", n.name);
+        }
+    }
 }
 
 #[test]

@@ -31,6 +31,7 @@ use super::{
 use crate::handoff::Stop;
 use cache::{Cache, Key};
 use file::{settled, typed};
+pub use sys::leave_if_busy;
 use version::{COMPILED_IN, Family};
 
 /// Folder of TensorRT's libraries; by default where the system's libraries are.

@@ -10,6 +10,7 @@
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::path::{Path, PathBuf};
 use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,38 @@ const INTEGRATED: i32 = 18;
 const HOST_ALLOC_PORTABLE_AND_MAPPED: u32 = 1 | 2;
 const STREAM_NON_BLOCKING: u32 = 1;
 const CAPTURE_THREAD_LOCAL: i32 = 1;
+
+/// How many threads are in a call of a library that may take long.
+static INSIDE: AtomicUsize = AtomicUsize::new(0);
+
+/// Counts its thread, while it lives.
+struct Inside;
+
+impl Inside {
+    fn enter() -> Self {
+        INSIDE.fetch_add(1, Ordering::AcqRel);
+        Self
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        INSIDE.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Ends the process here and now if a build was left behind that is still under way: what the
+/// libraries clean up when a process ends as usual, such a thread still uses (TensorRT for RTX
+/// 1.6.1 ended with SIGSEGV). To be called last, with the exit code.
+pub fn leave_if_busy(code: u8) {
+    unsafe extern "C" {
+        fn _exit(code: i32) -> !;
+    }
+    if INSIDE.load(Ordering::Acquire) > 0 {
+        // SAFETY: takes a number, and nothing of ours runs after it.
+        unsafe { _exit(code.into()) }
+    }
+}
 
 /// A table of C functions that return a status.
 macro_rules! table {
@@ -464,8 +497,10 @@ impl Library {
             plan: Building::plan,
             new_timing: Building::timing,
         };
+        let inside = Inside::enter();
         // SAFETY: everything that `raw` points to outlives the call.
         let status = unsafe { (self.api.build)(&raw) };
+        drop(inside);
         let words = voice.words();
         let state = building.state.into_inner().unwrap_or_else(PoisonError::into_inner);
         if state.cancelled {
@@ -549,11 +584,13 @@ impl Executor {
             voice,
         };
         let context = ptr::from_ref(voice).cast_mut().cast();
+        let inside = Inside::enter();
         // SAFETY: the plan is valid during the call, and the voice lives as long as the engine.
         executor.engine = unsafe {
             let runtime = library.runtime as Ptr;
             (api.load)(runtime, plan.as_ptr(), plan.len(), context, Voice::hear)
         };
+        drop(inside);
         if executor.engine.is_null() {
             return Err(format!("the plan is refused: {}", executor.voice.words()));
         }

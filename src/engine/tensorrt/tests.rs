@@ -159,6 +159,36 @@ fn a_plan_is_kept_under_the_environment_that_it_depends_on() {
 }
 
 #[test]
+fn a_process_with_a_build_under_way_ends_with_its_exit_code() {
+    const CHILD: &str = "POSEWIRE_TEST_LEAVES_A_BUILD";
+    let Some(folder) = libraries() else { return };
+    if std::env::var_os(CHILD).is_none() {
+        let name =
+            "engine::tensorrt::tests::a_process_with_a_build_under_way_ends_with_its_exit_code";
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", name, "--nocapture"])
+            .env(CHILD, "yes")
+            .output()
+            .unwrap();
+        assert_eq!(child.status.code(), Some(7), "{child:?}");
+        return;
+    }
+    leave_if_busy(1); // Nothing is under way: goes on.
+    let (under_way, begun) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let machine = Machine::look(Some(&folder), Path::new(NO_DRIVER));
+        let keypoints = model(ModelKind::Keypoints, "posewire-keypoints");
+        machine.build(&keypoints, Precision::F32, 1, &mut |_, _, _| {
+            let _ = under_way.send(());
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            true
+        })
+    });
+    begun.recv().unwrap();
+    leave_if_busy(7);
+}
+
+#[test]
 fn a_build_can_be_cancelled_and_a_broken_file_is_refused_with_the_reason() {
     let Some(folder) = libraries() else { return };
     let machine = Machine::look(Some(&folder), Path::new(NO_DRIVER));
