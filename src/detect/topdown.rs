@@ -33,6 +33,7 @@ const SAME_BOX_IOU: f32 = 0.4;
 const RESTLESS_SECONDS: f64 = 1.0;
 /// A person whose score falls below this share of its running mean is fading.
 const FADING: f32 = 0.75;
+
 /// Somebody who was seen in the last frame.
 #[derive(Clone, Copy, Debug)]
 struct Followed {

@@ -15,7 +15,9 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 
 use super::quantise::{self, Table};
-use super::{Engine, EngineError, ModelSpec, Precision, StreamingLifter, TensorMut, TensorRef};
+use super::{
+    Backend, Engine, EngineError, ModelSpec, Precision, StreamingLifter, TensorMut, TensorRef,
+};
 use crate::skeleton::JOINTS;
 
 /// How far an 8-bit lifter may change the mean error on held-out motion, mm.
@@ -186,6 +188,23 @@ struct Case {
     fresh: f32,
     context: Vec<f32>,
     joints_virtual: Vec<[f32; 3]>,
+}
+
+/// Loads a lifter, and says how it answers its golden windows; `None` if its manifest names none.
+///
+/// # Errors
+/// If it cannot be loaded or run. A wrong answer is no error but a verdict.
+pub fn load_lifter(
+    backend: &dyn Backend,
+    model: &ModelSpec,
+    precision: Precision,
+    persons: usize,
+) -> Result<(Box<dyn StreamingLifter>, Option<Verdict>), EngineError> {
+    let mut lifter = backend.load_lifter(model, precision, persons)?;
+    // Asked afterwards: the precision may have been chosen while it was loaded.
+    let budget = backend.budget(model, precision)?;
+    let verdict = verify_lifter(model, lifter.as_mut(), budget)?;
+    Ok((lifter, verdict))
 }
 
 /// Runs `model`'s golden windows through `network`. `None` if its manifest names none.

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use super::exchange::{Judge, Verified};
 use super::gate::{self, Budget, Candidate, Verdict};
-use super::spec::ModelKind;
 use super::{
     Backend, Engine, EngineError, ModelSpec, Precision, StreamingLifter, TensorMut, TensorRef,
 };
@@ -60,9 +59,8 @@ impl<B: Backend> Ladder<B> {
         precision: Precision,
         persons: usize,
     ) -> Result<(Box<dyn StreamingLifter>, Verdict), EngineError> {
-        let mut lifter = self.backend.load_lifter(model, precision, persons)?;
-        let budget = self.backend.budget(model, precision)?;
-        let verdict = gate::verify_lifter(model, lifter.as_mut(), budget)?
+        let (lifter, verdict) = gate::load_lifter(&self.backend, model, precision, persons)?;
+        let verdict = verdict
             .ok_or_else(|| model.problem("it has no golden windows to choose a precision by"))?;
         Ok((lifter, verdict))
     }
@@ -83,7 +81,7 @@ impl<B: Backend> Backend for Ladder<B> {
         asked: Precision,
         batch: usize,
     ) -> Result<Box<dyn Engine>, EngineError> {
-        if !matches!(model.kind(), ModelKind::Finder | ModelKind::Keypoints) {
+        if !model.kind().sees_pictures() {
             // A reference lifter's, or a part's: nothing here can judge it.
             return self.backend.load(model, asked, batch);
         }

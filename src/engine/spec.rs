@@ -24,6 +24,14 @@ pub enum ModelKind {
     Lifter,
 }
 
+impl ModelKind {
+    /// Is it fed with pictures? Lifters are fed with keypoints.
+    #[must_use]
+    pub const fn sees_pictures(self) -> bool {
+        matches!(self, Self::Finder | Self::Keypoints)
+    }
+}
+
 impl fmt::Display for ModelKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

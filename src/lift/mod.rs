@@ -33,6 +33,7 @@ pub use settings::{LiftSettings, LifterSettings, Mount, SubjectSettings};
 use arrayvec::ArrayVec;
 
 use crate::camera::Intrinsics;
+use crate::engine::gate;
 use crate::engine::spec::LifterSpec;
 use crate::engine::{Backend, EngineError, ModelSpec, Precision, StreamingLifter};
 use crate::fault::{Fault, Severity};
@@ -157,9 +158,8 @@ impl Lifter {
                 .into());
         }
         let settings = settings.check(model)?;
-        let mut network = backend.load_lifter(model, precision, LIKELY_PERSONS)?;
-        let budget = backend.budget(model, precision)?;
-        let cases = golden::verify(model, network.as_mut(), budget)?;
+        let (network, verdict) = gate::load_lifter(backend, model, precision, LIKELY_PERSONS)?;
+        let cases = golden::accept(model, verdict)?;
         log::debug!("lifter {}: {cases} golden windows reproduced", model.name);
         log::info!("lifter {}: {}", model.name, network.describe());
         Ok(Self::with_network(&model.name, spec.clone(), settings, network))

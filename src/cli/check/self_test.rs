@@ -125,10 +125,9 @@ fn lifter(
     (later, now): (&dyn Backend, &dyn Backend),
 ) -> Result<Compared, EngineError> {
     let mut reference = now.load_lifter(model, Precision::F32, LIKELY_PERSONS)?;
-    let mut candidate = later.load_lifter(model, precision, LIKELY_PERSONS)?;
-    let budget = later.budget(model, precision)?;
-    let verdict = gate::verify_lifter(model, candidate.as_mut(), budget)?
-        .ok_or_else(|| model.problem("it has no golden windows to be held against"))?;
+    let (mut candidate, verdict) = gate::load_lifter(later, model, precision, LIKELY_PERSONS)?;
+    let verdict =
+        verdict.ok_or_else(|| model.problem("it has no golden windows to be held against"))?;
     let gpu = time_step(model, candidate.as_mut(), CALLS[0])?;
     Ok(Compared { verdict, times: [gpu, time_step(model, reference.as_mut(), CALLS[1])?] })
 }

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 
 use super::gate::{self, Budget};
-use super::spec::{ModelKind, Normalisation};
+use super::spec::Normalisation;
 use super::{Backend, Engine, EngineError, ModelSpec, Precision, StreamingLifter};
 use crate::fault::panic_words;
 use crate::handoff::Stop;
@@ -182,9 +182,8 @@ impl Inner {
         precision: Precision,
         persons: usize,
     ) -> Result<Box<dyn StreamingLifter>, EngineError> {
-        let mut lifter = self.later.load_lifter(model, precision, persons)?;
-        let budget = self.later.budget(model, precision)?;
-        match gate::verify_lifter(model, lifter.as_mut(), budget)? {
+        let (lifter, verdict) = gate::load_lifter(&*self.later, model, precision, persons)?;
+        match verdict {
             Some(verdict) if verdict.passed() => Ok(lifter),
             Some(verdict) => Err(verified::refusal(model, self.later.name(), &verdict)),
             None => Err(model
@@ -221,7 +220,7 @@ impl Backend for Exchange {
         batch: usize,
     ) -> Result<Box<dyn Engine>, EngineError> {
         let first = self.0.now.load(model, Precision::F32, batch)?;
-        if !matches!(model.kind(), ModelKind::Finder | ModelKind::Keypoints) {
+        if !model.kind().sees_pictures() {
             // A reference lifter's, which nothing here can judge.
             return Ok(first);
         }

@@ -2,7 +2,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::*;
 use crate::engine::gate::Verdict;
-use crate::engine::{Catalog, Signature, TensorMut, TensorRef};
+use crate::engine::{Catalog, ModelKind, Signature, TensorMut, TensorRef};
 
 const RIGHT: u8 = 0;
 const FAILS: u8 = 1;

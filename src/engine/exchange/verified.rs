@@ -1,9 +1,7 @@
 //! Networks that see pictures, held against another backend's answers before they serve.
 
 use crate::engine::gate::{Budget, Verdict};
-use crate::engine::{
-    Backend, Engine, EngineError, ModelKind, ModelSpec, Precision, StreamingLifter,
-};
+use crate::engine::{Backend, Engine, EngineError, ModelSpec, Precision, StreamingLifter};
 
 /// How far the second engine's answers are from the first one's, which is the reference, with
 /// what is allowed in that precision. It has the pictures.
@@ -73,7 +71,7 @@ impl Backend for Verified<'_> {
         precision: Precision,
         batch: usize,
     ) -> Result<Box<dyn Engine>, EngineError> {
-        if !matches!(model.kind(), ModelKind::Finder | ModelKind::Keypoints) {
+        if !model.kind().sees_pictures() {
             return self.backend.load(model, precision, batch);
         }
         let (engine, verdict) = self.load_with_verdict(model, precision, batch)?;

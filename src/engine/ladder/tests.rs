@@ -1,6 +1,6 @@
 use super::*;
 use crate::engine::tract::Tract;
-use crate::engine::{Catalog, Signature};
+use crate::engine::{Catalog, ModelKind, Signature};
 
 static TRACT: Tract = Tract;
 
