@@ -64,6 +64,7 @@ pub mod degrade;
 pub mod fault;
 pub mod geodetic;
 pub mod handoff;
+pub mod memory;
 pub mod metrics;
 pub mod orientation;
 pub mod plot;

@@ -72,12 +72,16 @@ impl Later {
     }
 
     fn exchange(&self) -> Exchange {
-        let judge: Judge = Box::new(|_, _, _, _| {
-            let budget = Budget { mean: 1.0, worst: 1.0 };
-            Ok(Verdict { cases: 1, mean: 0.0, worst: 0.0, budget, unit: "px" })
-        });
-        Exchange::new(&TRACT, Box::new(self.clone()), judge, self.cancelled.clone())
+        Exchange::new(&TRACT, Box::new(self.clone()), content(), self.cancelled.clone())
     }
+}
+
+/// Whatever sees pictures here is right: tests of the judge are elsewhere.
+fn content() -> Judge {
+    Box::new(|_, _, _, _| {
+        let budget = Budget { mean: 1.0, worst: 1.0 };
+        Ok(Verdict { cases: 1, mean: 0.0, worst: 0.0, budget, unit: "px" })
+    })
 }
 
 impl Backend for Later {
@@ -527,11 +531,8 @@ static TWO: Canned = Canned { persons: 2, drift: 0 };
 #[test]
 fn whom_a_detector_follows_stays_followed_when_its_networks_change_over_and_fail() {
     let how = Arc::new(AtomicU8::new(RIGHT));
-    let judge: Judge = Box::new(|_, _, _, _| {
-        let budget = Budget { mean: 1.0, worst: 1.0 };
-        Ok(Verdict { cases: 1, mean: 0.0, worst: 0.0, budget, unit: "px" })
-    });
-    let exchange = Exchange::new(&TWO, Box::new(CannedLater(how.clone())), judge, Stop::new());
+    let later = Box::new(CannedLater(how.clone()));
+    let exchange = Exchange::new(&TWO, later, content(), Stop::new());
     let mut changing = canned::pipeline_on(&exchange, Default::default());
     let mut plain = canned::pipeline(TWO, Default::default());
     let mut pool = FramePool::new(2, 640 * 480);

@@ -21,7 +21,7 @@ const ROWS: &[&[&str]] = &[
     &["frame"],
     &["pose"],
     &["camera", "degrade", "fault", "geodetic", "metrics", "rotations"],
-    &["skeleton", "time", "handoff", "orientation", "plot", "stats", "thermal"],
+    &["skeleton", "time", "handoff", "memory", "orientation", "plot", "stats", "thermal"],
 ];
 
 /// The only files that may contain `unsafe` code.

@@ -131,6 +131,10 @@ impl TopDown {
         self.settings.score_threshold.unwrap_or(self.keypoints.reader.score_threshold)
     }
 
+    fn is_too_small(&self, area: &BoundingBox) -> bool {
+        area.width.max(area.height) < self.settings.min_person_pixels
+    }
+
     /// Looks again at everybody who was followed. True if somebody fades or was lost.
     fn follow(
         &mut self,
@@ -225,8 +229,9 @@ impl TopDown {
             && seen.len() < self.settings.max_persons
             && let Some(area) = self.proposed.pop()
         {
-            let small = area.width.max(area.height) < self.settings.min_person_pixels;
-            if small || seen.iter().any(|s| overlap(&s.area, &area) >= SAME_BOX_IOU) {
+            if self.is_too_small(&area)
+                || seen.iter().any(|s| overlap(&s.area, &area) >= SAME_BOX_IOU)
+            {
                 continue;
             }
             looked += 1;
@@ -288,7 +293,7 @@ impl TopDown {
         area: &BoundingBox,
         second: SecondLook,
     ) -> Result<Option<Keypoints2d>, DetectError> {
-        if area.width.max(area.height) < self.settings.min_person_pixels {
+        if self.is_too_small(area) {
             return Ok(None);
         }
         let second = if self.settings.flip { SecondLook::Always } else { second };

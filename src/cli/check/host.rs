@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::{Host, Report};
 use crate::config::Plan;
+use crate::memory::available_kib;
 use crate::wire::ClockState;
 
 /// Less is soon full.
@@ -126,12 +127,7 @@ pub(super) fn power(host: &Host<'_>, report: &mut Report) {
 
 /// Enough memory?
 pub(super) fn memory(host: &Host<'_>, report: &mut Report) {
-    let text = host.read("proc/meminfo").unwrap_or_default();
-    let available = text.lines().find_map(|line| {
-        let rest = line.strip_prefix("MemAvailable:")?;
-        rest.split_whitespace().next()?.parse::<u64>().ok()
-    });
-    match available {
+    match available_kib(&host.read("proc/meminfo").unwrap_or_default()) {
         None => report.note("memory", "not told"),
         Some(kib) if kib < NEEDED_KIB => report.warn(
             "memory",

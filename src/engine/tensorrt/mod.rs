@@ -29,6 +29,7 @@ use super::{
     TensorRef, streaming,
 };
 use crate::handoff::Stop;
+use crate::memory::available_kib;
 use cache::{Cache, Key};
 use file::{settled, typed};
 pub use sys::leave_if_busy;
@@ -322,8 +323,7 @@ fn wanted((_, shape): &(String, Vec<usize>)) -> (&[usize], usize) {
 /// What the kernel says can be taken without swapping, bytes.
 fn free_memory() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    line.split_whitespace().next()?.parse::<u64>().ok().map(|kilobytes| kilobytes << 10)
+    available_kib(&text).map(|kib| kib << 10)
 }
 
 /// TensorRT on the first GPU.
