@@ -264,7 +264,9 @@ fn what_is_no_recording_is_refused_with_one_clear_error() {
     ] {
         assert_one_error(&posewire(args), CONFIG, &["not an MCAP file", "bad.mcap"]);
     }
-    assert!(!dir.path().join("bad-recovered.mcap").exists(), "no litter");
+    for litter in ["bad-recovered.mcap", "bad.csv"] {
+        assert!(!dir.path().join(litter).exists(), "{litter}");
+    }
     let missing = posewire(&["replay", "/nonexistent/x.mcap"]);
     assert_eq!(missing.status.code(), Some(78));
 }

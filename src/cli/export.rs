@@ -78,7 +78,10 @@ pub(super) fn export(args: &Export) -> Result<(), Failure> {
             csv::rows(&mut file, &frame)
         });
         bar.finish_and_clear();
-        collected.map_err(read)?;
+        collected.map_err(read).inspect_err(|_| {
+            // It would only be in the way of the next attempt.
+            let _ = std::fs::remove_file(&out);
+        })?;
         finish(&out, file)?;
         println!("{}: {rows} rows", out.display());
         return Ok(());

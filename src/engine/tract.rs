@@ -44,7 +44,8 @@ impl Backend for Tract {
             return Err(EngineError::Unavailable {
                 backend: self.name(),
                 problem: format!(
-                    "{precision:?} is asked for and it computes in F32 only; set precision = \"f32\""
+                    "{} is asked for and it computes in f32 only; set precision = \"f32\"",
+                    precision.name()
                 ),
             });
         }
