@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""P-STMO-S in PyTorch on a GPU: the whole window, eager and in a CUDA graph, f32 and f16.
+"""P-STMO-S in PyTorch on a GPU: the whole window, eager, in a CUDA graph, and compiled in a CUDA graph, f32 and f16.
 
-    python3 benches/peers/pstmo_torch.py [--frames 81] [--calls 2000]        # needs torch and an NVIDIA GPU
+    python3 benches/peers/pstmo_torch.py [--frames 81] [--calls 2000] [--compile]        # needs torch and an NVIDIA GPU
 
 The peer of examples/tensorrt_bench.rs: the same network (models/train/lifter/model.py) with random weights, which its time does
 not depend on. One line of JSON for each: microseconds of a call with its input copied to the GPU and its joints back.
@@ -32,11 +32,30 @@ def timed(call, calls):
     return {"p50": round(float(np.percentile(took, 50)), 1), "p99": round(float(np.percentile(took, 99)), 1)}
 
 
+def captured(work):
+    """`work` as one CUDA graph: a call of it that waits for the result."""
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            work()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        work()
+
+    def replay():
+        graph.replay()
+        torch.cuda.synchronize()
+
+    return replay
+
+
 def main():
     a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     a.add_argument("--frames", type=int, default=81)
     a.add_argument("--persons", type=int, nargs="*", default=[1, 8])
     a.add_argument("--calls", type=int, default=2000)
+    a.add_argument("--compile", action="store_true", help="torch.compile as well, in its default mode (half a minute for each row)")
     a = a.parse_args()
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     narrow = a.frames == 27
@@ -54,7 +73,7 @@ def main():
             out = torch.empty((persons, 17, 3), dtype=dtype).pin_memory()
             with torch.inference_mode():
 
-                def work():
+                def work(net=net):
                     for d, h in zip(inputs, hosts):
                         d.copy_(h, non_blocking=True)
                     out.copy_(net(*inputs), non_blocking=True)
@@ -65,20 +84,10 @@ def main():
 
                 line = {"peer": "PyTorch " + torch.__version__, "gpu": torch.cuda.get_device_name(), "frames": a.frames,
                         "precision": str(dtype), "persons": persons, "eager_us": timed(eager, a.calls // 4)}
-                stream = torch.cuda.Stream()
-                with torch.cuda.stream(stream):
-                    for _ in range(3):
-                        work()
-                torch.cuda.synchronize()
-                graph = torch.cuda.CUDAGraph()
-                with torch.cuda.graph(graph):
-                    work()
-
-                def replay():
-                    graph.replay()
-                    torch.cuda.synchronize()
-
-                line["graph_us"] = timed(replay, a.calls)
+                line["graph_us"] = timed(captured(work), a.calls)
+                if a.compile:
+                    compiled = torch.compile(net, dynamic=False)
+                    line["compiled_graph_us"] = timed(captured(lambda: work(compiled)), a.calls)
                 print(json.dumps(line), flush=True)
 
 

@@ -95,7 +95,7 @@ fn prune(cache: &Cache, all: bool) -> Result<(), Failure> {
 }
 
 /// The networks that a plan runs, each with the number of persons in a call.
-fn wanted(plan: &Plan, precision: Precision) -> Result<Vec<(ModelSpec, usize)>, Failure> {
+fn wanted(plan: &Plan) -> Result<Vec<(ModelSpec, usize)>, Failure> {
     let catalog = match &plan.models.dir {
         Some(dir) => Catalog::with_dir(dir),
         None => Catalog::embedded(),
@@ -105,23 +105,13 @@ fn wanted(plan: &Plan, precision: Precision) -> Result<Vec<(ModelSpec, usize)>, 
         catalog.pick(kind, name.as_deref()).map_err(|e| Failure::config(&e))
     };
     let lifter = pick(ModelKind::Lifter, &plan.models.lifter)?;
-    let parts = match precision {
-        // As whole windows: TensorRt::load_lifter.
-        Precision::I8 => None,
-        _ => lifter.streaming_parts().map_err(|e| Failure::config(&e))?,
-    };
-    let mut wanted = vec![
+    // A lifter as whole windows: TensorRt::load_lifter.
+    Ok(vec![
         (pick(ModelKind::Finder, &plan.models.finder)?, 1),
         (pick(ModelKind::Keypoints, &plan.models.keypoints)?, 1),
-    ];
-    match parts {
-        Some((frame, window)) => {
-            wanted.push((frame, 1));
-            wanted.extend([(window.clone(), 1), (window, LIKELY_PERSONS)]);
-        }
-        None => wanted.extend([(lifter.clone(), 1), (lifter, LIKELY_PERSONS)]),
-    }
-    Ok(wanted)
+        (lifter.clone(), 1),
+        (lifter, LIKELY_PERSONS),
+    ])
 }
 
 fn build(cache: &Cache, config: Option<&Path>) -> Result<(), Failure> {
@@ -134,7 +124,7 @@ fn build(cache: &Cache, config: Option<&Path>) -> Result<(), Failure> {
     let machine = Machine::get();
     let precisions = if plan.fastest_precision { &RUNGS[..] } else { &[plan.precision] };
     for precision in precisions {
-        for (model, persons) in wanted(&plan, *precision)? {
+        for (model, persons) in wanted(&plan)? {
             match one(cache, machine, &model, *precision, persons) {
                 // Another one will be chosen.
                 Err(e) if plan.fastest_precision => println!("passed over: {}", e.message),

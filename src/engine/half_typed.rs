@@ -3,12 +3,15 @@
 //! Newer TensorRTs compute in the types that the file says, so that a network in half precision is
 //! another file. It is made from the `f32` one when an engine is built, and always in the same way:
 //!
-//! - products (`MatMul`, `Conv`), what only moves values, activations and softmax are in `f16`;
+//! - products (`MatMul`, `Conv`), what only moves values, activations and softmax are in `f16`; sums of
+//!   a `MatMul` are accumulated in `f32`: TensorRT takes that from casts of the factors to `f32` and of
+//!   the product back to `f16`, and without them accumulates in `f16`, which doubles the error;
 //! - normalisation, means, variances and everything else stays in `f32`: squares of large values
 //!   overflow, differences of close ones vanish;
-//! - inputs and outputs are `f32` as they were. Of a lifter, all products of a single frame, attention
-//!   (its scores are differences of large numbers), residual sums and the last product (metres: `f16`
-//!   has half millimetres there) stay in `f32`, too.
+//! - inputs and outputs are `f32` as they were. Of a lifter, these stay in `f32`, too: all products of a
+//!   single frame; the first attention's block (it compares frames as they were encoded: its scores are
+//!   differences of thousands); the feed-forward block that ends in the tokens of which the asked slot's
+//!   is picked; residual sums; the last product (metres: `f16` has half millimetres there).
 //!
 //! Weights that lie as `f16` in the file, with a `Cast` behind them, are used as they are.
 
@@ -60,6 +63,8 @@ struct Rewriter {
     weights: HashMap<String, TensorProto>,
     /// Casts that exist already.
     casts: HashMap<(String, Float), String>,
+    /// Halves that exist as `f32` for a product, too.
+    widened: HashSet<String>,
     /// Names of nodes' first outputs that stay in `f32`.
     exact: HashSet<String>,
     nodes: Vec<NodeProto>,
@@ -91,6 +96,7 @@ impl Rewriter {
             types,
             weights,
             casts: HashMap::new(),
+            widened: HashSet::new(),
             exact: exact(graph),
             nodes: Vec::new(),
             new_weights: Vec::new(),
@@ -172,8 +178,28 @@ impl Rewriter {
                 self.types.insert(name.clone(), wanted);
             }
         }
-        self.nodes.push(node);
+        if op == "MatMul" && wanted == Float::Half {
+            self.accumulated_in_single(node);
+        } else {
+            self.nodes.push(node);
+        }
         Ok(())
+    }
+
+    /// A product of halves whose sums are `f32`: written as one of `f32`, between casts.
+    fn accumulated_in_single(&mut self, mut node: NodeProto) {
+        for name in &mut node.input {
+            // Not the value before it was a half: that cast is what rounds.
+            let wide = format!("{name}_wide");
+            if self.widened.insert(wide.clone()) {
+                self.nodes.push(cast(name, &wide, Float::Single));
+            }
+            *name = wide;
+        }
+        let half = node.output[0].clone();
+        node.output[0] = format!("{half}_wide_sum");
+        let back = cast(&node.output[0], &half, Float::Half);
+        self.nodes.extend([node, back]);
     }
 
     /// The name of the same values in another type.
@@ -228,23 +254,36 @@ fn exact(graph: &GraphProto) -> HashSet<String> {
             }
         }
     }
-    // Attention: scores are differences of large numbers, and so is what they are products of.
-    let mut compared: HashSet<&String> = HashSet::new();
-    for node in graph.node.iter().rev() {
-        let scores = product(node) && node.input.iter().all(|name| computed.contains(name));
-        let wanted = node.output.iter().any(|name| compared.contains(name));
-        if scores || wanted {
+    // A sum of two computed things is a residual; of one and a weight, a bias.
+    let both = |n: &NodeProto| n.input.iter().all(|name| computed.contains(name));
+    let residual = |n: &NodeProto| n.op_type == "Add" && both(n);
+    let sums: HashSet<&String> =
+        graph.node.iter().filter(|n| residual(n)).flat_map(|n| &n.output).collect();
+    exact.extend(sums.iter().map(|name| (*name).clone()));
+    // Whole blocks: from the sum that they end in, back to the normalisation that they begin with.
+    let mut block: HashSet<&String> = HashSet::new();
+    if let Some(first) = graph.node.iter().position(|n| n.op_type == "Softmax")
+        && let Some(end) = graph.node[first..].iter().find(|n| residual(n))
+    {
+        block.extend(&end.output);
+    }
+    let softmax = graph.node.iter().filter(|n| n.op_type == "Softmax");
+    let shares: HashSet<&String> = softmax.flat_map(|n| n.input.iter().chain(&n.output)).collect();
+    for node in graph.node.iter().filter(|n| product(n) && both(n)) {
+        // Not attention: a row is picked.
+        if !node.input.iter().chain(&node.output).any(|name| shares.contains(name)) {
             exact.extend(node.output.iter().cloned());
-            if scores || !product(node) {
-                compared.extend(node.input.iter().filter(|name| computed.contains(name)));
-            }
+            block.extend(&node.input);
         }
     }
-    // A sum of two computed things is a residual; of one and a weight, a bias.
-    for node in graph.node.iter().filter(|n| n.op_type == "Add") {
-        if node.input.iter().all(|name| computed.contains(name)) {
-            exact.extend(node.output.iter().cloned());
+    let ends = block.clone();
+    for node in graph.node.iter().rev() {
+        let Some(name) = node.output.iter().find(|name| block.contains(name)) else { continue };
+        if node.op_type == "LayerNormalization" || (sums.contains(name) && !ends.contains(name)) {
+            continue;
         }
+        exact.extend(node.output.iter().cloned());
+        block.extend(node.input.iter().filter(|name| computed.contains(name)));
     }
     exact
 }
@@ -285,64 +324,4 @@ fn halves(weight: &TensorProto) -> Result<Vec<u8>, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn graph(name: &str) -> GraphProto {
-        let path = format!("{}/models/{name}.onnx", env!("CARGO_MANIFEST_DIR"));
-        let half = to_half(&std::fs::read(path).unwrap()).unwrap();
-        ModelProto::decode(&*half).unwrap().graph.unwrap()
-    }
-
-    /// Products by weights: how many in `f16`, how many in `f32`.
-    fn products(graph: &GraphProto) -> (usize, usize) {
-        let halves: HashSet<&String> = graph
-            .initializer
-            .iter()
-            .filter(|w| w.data_type == DataType::Float16 as i32)
-            .map(|w| &w.name)
-            .collect();
-        let all = graph.node.iter().filter(|n| PRODUCTS.contains(&n.op_type.as_str()));
-        let (half, rest): (Vec<_>, Vec<_>) = all.partition(|n| halves.contains(&n.input[1]));
-        (half.len(), rest.len())
-    }
-
-    #[test]
-    fn a_detector_is_in_half_precision_throughout_and_its_borders_are_not() {
-        for name in ["posewire-keypoints", "posewire-finder"] {
-            let graph = graph(name);
-            let (half, rest) = products(&graph);
-            assert!(half > 20 && rest == 0, "{name}: {half} and {rest}");
-            let first =
-                &graph.node.iter().find(|n| n.input.contains(&graph.input[0].name)).unwrap();
-            assert_eq!(first.op_type, "Cast");
-            for output in &graph.output {
-                let last = graph.node.iter().find(|n| n.output.contains(&output.name)).unwrap();
-                assert_eq!(last.attribute[0].i, DataType::Float as i64, "{name} {}", output.name);
-            }
-        }
-    }
-
-    #[test]
-    fn of_a_lifter_only_the_products_behind_attention_are() {
-        // Projection and two products of the feed-forward block in each of three encoder and four
-        // aggregator layers, but for the six that the encoder's answer for the asked slot is a sum of.
-        let (half, rest) = products(&graph("pstmo_s_81_live"));
-        assert_eq!(half, 3 * 7 - 6, "and {rest} others");
-        // Nothing of a single frame.
-        assert_eq!(products(&graph("pstmo_s_81_live.frame")).0, 0);
-        let (half, _) = products(&graph("pstmo_s_81_live.window"));
-        assert!((14..=15).contains(&half), "{half}");
-    }
-
-    #[test]
-    fn the_same_file_comes_out_every_time_and_what_is_no_network_does_not() {
-        let path = format!("{}/models/pstmo_s_27_live.onnx", env!("CARGO_MANIFEST_DIR"));
-        let bytes = std::fs::read(path).unwrap();
-        assert_eq!(to_half(&bytes).unwrap(), to_half(&bytes).unwrap());
-        assert!(to_half(b"words").unwrap_err().contains("ONNX"));
-        assert!(to_half(&[]).unwrap_err().contains("no graph"));
-        let large = TensorProto { float_data: vec![1.0, 1e5], ..TensorProto::default() };
-        assert!(halves(&large).unwrap_err().contains("too much for f16"));
-    }
-}
+mod tests;

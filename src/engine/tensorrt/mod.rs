@@ -16,7 +16,6 @@ mod file;
 mod sys;
 pub mod version;
 
-use std::borrow::Cow;
 use std::path::Path;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -359,17 +358,16 @@ impl Backend for TensorRt {
         settled(asked, model)
     }
 
-    /// In 8 bits as whole windows: its table of ranges is that graph's.
+    /// As whole windows: a GPU is done with all frames of a window sooner than with a second call, and
+    /// the 8 bits' table of ranges is that graph's.
     fn load_lifter(
         &self,
         model: &ModelSpec,
         precision: Precision,
         persons: usize,
     ) -> Result<Box<dyn StreamingLifter>, EngineError> {
-        let mut model = Cow::Borrowed(model);
-        if precision == Precision::I8
-            && let Task::Lifter(spec) = &mut model.to_mut().task
-        {
+        let mut model = model.clone();
+        if let Task::Lifter(spec) = &mut model.task {
             spec.streaming = None;
         }
         streaming::load(|part, batch| self.load(part, precision, batch), &model, persons)
