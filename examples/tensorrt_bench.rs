@@ -1,11 +1,12 @@
 //! TensorRT against tract on every shipped network: how far apart, and how fast.
 //!
-//!     POSEWIRE_TENSORRT_DIR=... tensorrt_bench MODELS_DIR [CALLS]
+//!     POSEWIRE_TENSORRT_DIR=... tensorrt_bench MODELS_DIR [CALLS [DUMP_DIR]]
 //!
-//! Needs an NVIDIA GPU. For every graph, precision and number of persons one line of JSON: seconds to
+//! Needs an NVIDIA GPU. For every network, precision and number of persons one line of JSON: seconds to
 //! build and to load, microseconds of a call (p50, p99 of CALLS, 2000 by default) with everything in a
-//! CUDA graph and without, and the difference from tract's f32 on the same input: of joints and slots
-//! in thousandths (joints: mm), of keypoints in pixels of the crop.
+//! CUDA graph and without, and the difference from tract's f32 on the same input: of joints in mm, of
+//! keypoints in pixels of the crop. Into DUMP_DIR go inputs and answers, which benches/peers/float64.py
+//! compares with those of double precision.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -14,7 +15,7 @@
 )]
 
 use std::error::Error;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use posewire::capture::{self, Next, SourceOptions};
@@ -140,10 +141,39 @@ fn keypoints_apart(model: &ModelSpec, a: &[Vec<f32>], b: &[Vec<f32>]) -> Result<
     )
 }
 
-fn one(model: &ModelSpec, inputs: &[Vec<f32>], batch: usize, calls: usize) -> Result<()> {
+/// What is measured of every network.
+struct Bench {
+    calls: usize,
+    dump: Option<PathBuf>,
+}
+
+impl Bench {
+    /// Tensors one behind the other, as they lie in memory.
+    fn keep(
+        &self,
+        model: &ModelSpec,
+        batch: usize,
+        what: &str,
+        tensors: &[Vec<f32>],
+    ) -> Result<()> {
+        let Some(folder) = &self.dump else { return Ok(()) };
+        std::fs::create_dir_all(folder)?;
+        let bytes: Vec<u8> = tensors.iter().flatten().flat_map(|v| v.to_le_bytes()).collect();
+        Ok(std::fs::write(folder.join(format!("{}.{batch}.{what}", model.name)), bytes)?)
+    }
+}
+
+fn one(bench: &Bench, model: &ModelSpec, inputs: &[Vec<f32>], batch: usize) -> Result<()> {
+    let calls = bench.calls;
     let mut reference = Tract.load(model, Precision::F32, batch)?;
     let wanted = run(&mut *reference, inputs)?;
-    for precision in [Precision::F32, Precision::F16] {
+    bench.keep(model, batch, "inputs", inputs)?;
+    bench.keep(model, batch, "tract-f32", &wanted[..1])?;
+    let precisions: &[Precision] = match model.lifter() {
+        Ok(_) => &[Precision::F32, Precision::F16, Precision::I8],
+        Err(_) => &[Precision::F32, Precision::F16],
+    };
+    for &precision in precisions {
         let begun = Instant::now();
         let plan = Machine::get().build(model, precision, batch, &mut |_, _, _| true)?;
         let build_s = begun.elapsed().as_secs_f64();
@@ -158,6 +188,7 @@ fn one(model: &ModelSpec, inputs: &[Vec<f32>], batch: usize, calls: usize) -> Re
             let given = run(&mut engine, inputs)?;
             let name = if capture { "graph" } else { "plain" };
             let signature = engine.signature().clone();
+            bench.keep(model, batch, &format!("tensorrt-{}", precision.name()), &given[..1])?;
             let mut outputs = given.clone();
             let us = time(calls, || {
                 let given: Vec<TensorRef<'_>> = inputs
@@ -186,8 +217,9 @@ fn one(model: &ModelSpec, inputs: &[Vec<f32>], batch: usize, calls: usize) -> Re
     Ok(())
 }
 
-/// A lifter as the program runs it: two slots encoded, one window lifted.
-fn step(model: &ModelSpec, calls: usize) -> Result<()> {
+/// A lifter as the program runs it: two slots that are new, one window lifted.
+fn step(bench: &Bench, model: &ModelSpec) -> Result<()> {
+    let calls = bench.calls;
     let cases = windows(model)?;
     let (window, fresh, context) = &cases[0];
     let frames = model.lifter()?.frames;
@@ -231,47 +263,34 @@ fn step(model: &ModelSpec, calls: usize) -> Result<()> {
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let Some(folder) = args.first() else {
-        return Err("usage: tensorrt_bench MODELS_DIR [CALLS]".into());
+        return Err("usage: tensorrt_bench MODELS_DIR [CALLS [DUMP_DIR]]".into());
     };
-    let calls = args.get(1).map_or(Ok(2000), |n| n.parse())?;
+    let bench = Bench {
+        calls: args.get(1).map_or(Ok(2000), |n| n.parse())?,
+        dump: args.get(2).map(PathBuf::from),
+    };
     println!("{}", json!({"machine": Machine::get().describe()}));
     TensorRt::default().check()?;
     let catalog = Catalog::with_dir(Path::new(folder))?;
     for name in ["pstmo_s_27_live", "pstmo_s_81_live"] {
         let model = catalog.pick(ModelKind::Lifter, Some(name))?;
-        let (frame, window) = model.streaming_parts()?.ok_or("no parts")?;
         let cases = windows(&model)?;
-        let spec = model.lifter()?;
         for batch in [1, 8] {
-            let of = |n: usize| &cases[n % cases.len()];
             let (mut keypoints, mut fresh, mut contexts) = (Vec::new(), Vec::new(), Vec::new());
-            let (mut first, mut firsts) = (Vec::new(), Vec::new());
-            for n in 0..batch {
-                keypoints.extend_from_slice(&of(n).0);
-                fresh.push(of(n).1);
-                contexts.extend_from_slice(&of(n).2);
-                first.extend_from_slice(&of(n).0[..51]);
-                firsts.push(of(n).1);
+            for (window, newest, context) in cases.iter().cycle().take(batch) {
+                keypoints.extend_from_slice(window);
+                fresh.push(*newest);
+                contexts.extend_from_slice(context);
             }
-            // The windows' slots, by the reference.
-            let mut encoder = Tract.load(&frame, Precision::F32, spec.frames)?;
-            let mut slots = Vec::new();
-            for n in 0..batch {
-                let mut all = vec![0.0; spec.frames];
-                all[0] = of(n).1;
-                slots.extend(run(&mut *encoder, &[of(n).0.clone(), all])?.remove(0));
-            }
-            one(&model, &[keypoints, fresh, contexts.clone()], batch, calls)?;
-            one(&frame, &[first, firsts], batch, calls)?;
-            one(&window, &[slots, contexts], batch, calls)?;
+            one(&bench, &model, &[keypoints, fresh, contexts], batch)?;
         }
-        step(&model, calls)?;
+        step(&bench, &model)?;
     }
     let finder = catalog.pick(ModelKind::Finder, Some("posewire-finder"))?;
-    one(&finder, &[picture(&finder.finder()?.input)?], 1, calls)?;
+    one(&bench, &finder, &[picture(&finder.finder()?.input)?], 1)?;
     for name in ["posewire-keypoints", "posewire-keypoints-small"] {
         let model = catalog.pick(ModelKind::Keypoints, Some(name))?;
-        one(&model, &[picture(&model.keypoints()?.input)?], 1, calls)?;
+        one(&bench, &model, &[picture(&model.keypoints()?.input)?], 1)?;
     }
     Ok(())
 }
