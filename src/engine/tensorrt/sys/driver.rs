@@ -1,14 +1,18 @@
 //! CUDA's driver, and the first GPU.
 
-use std::ffi::{CStr, c_char, c_void};
+use std::ffi::{CStr, CString, c_char, c_void};
 use std::path::Path;
 use std::ptr;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
+use super::super::sampling::{ENTRY, KERNEL};
 use super::{DevicePtr, Ptr, open, symbol};
 
 const MULTIPROCESSOR_MAJOR: i32 = 75;
 const MULTIPROCESSOR_MINOR: i32 = 76;
 const INTEGRATED: i32 = 18;
+const NOT_READY: i32 = 600;
 
 /// A table of C functions that return a status.
 macro_rules! table {
@@ -53,6 +57,11 @@ table! {
         launch = "cuGraphLaunch" (Ptr, Ptr);
         graph_free = "cuGraphDestroy" (Ptr);
         instance_free = "cuGraphExecDestroy" (Ptr);
+        load_module = "cuModuleLoadData" (*mut Ptr, *const c_void);
+        function = "cuModuleGetFunction" (*mut Ptr, Ptr, *const c_char);
+        start = "cuLaunchKernel" (
+            Ptr, u32, u32, u32, u32, u32, u32, u32, Ptr, *mut *mut c_void, *mut *mut c_void
+        );
         error_name = "cuGetErrorName" (i32, *mut *const c_char);
     }
 }
@@ -66,6 +75,8 @@ pub struct Driver {
 pub struct Gpu {
     driver: &'static Driver,
     context: usize,
+    /// The function that samples pictures, compiled when it is first asked for.
+    sampling: OnceLock<Result<usize, String>>,
     /// As its maker calls it.
     pub name: String,
     /// Its architecture, "compute capability".
@@ -128,7 +139,8 @@ impl Driver {
         self.check(status, "starting to use the GPU")?;
         // SAFETY: 255 bytes at most were written into 256 that were zero.
         let name = unsafe { CStr::from_ptr(name.as_ptr()) }.to_string_lossy().into_owned();
-        Ok(Gpu { driver: self, context: context as usize, name, sm, integrated, cuda: version })
+        let (context, sampling) = (context as usize, OnceLock::new());
+        Ok(Gpu { driver: self, context, sampling, name, sm, integrated, cuda: version })
     }
 }
 
@@ -143,5 +155,69 @@ impl Gpu {
         // SAFETY: the context is retained as long as the program runs.
         self.check(unsafe { (cuda.set_context)(self.context as Ptr) }, "turning to the GPU")?;
         Ok(cuda)
+    }
+    /// The function that samples pictures. It stays loaded as long as the program runs.
+    pub(super) fn sampling(&self) -> Result<Ptr, String> {
+        let load = || {
+            let cuda = self.enter()?;
+            let zero = |text: &str| CString::new(text).map_err(|e| e.to_string());
+            let (text, entry) = (zero(KERNEL)?, zero(ENTRY)?);
+            let (mut module, mut function) = (ptr::null_mut(), ptr::null_mut());
+            // SAFETY: both texts end with a zero, and each call writes one pointer.
+            unsafe {
+                let status = (cuda.load_module)(&mut module, text.as_ptr().cast());
+                self.check(status, "compiling the kernel that samples pictures")?;
+                let status = (cuda.function)(&mut function, module, entry.as_ptr());
+                self.check(status, "looking for the kernel that samples pictures")?;
+            }
+            Ok(function as usize)
+        };
+        self.sampling.get_or_init(load).clone().map(|function| function as Ptr)
+    }
+
+    /// Waits until all of a stream is done. An error of time: it may still be under way.
+    pub(super) fn wait(&self, stream: Ptr, limit: Duration) -> Result<(), RunError> {
+        let begun = Instant::now();
+        loop {
+            // SAFETY: the caller's stream, of this GPU.
+            match unsafe { (self.driver.cuda.stream_query)(stream) } {
+                NOT_READY => {}
+                status => return Ok(self.check(status, "computing")?),
+            }
+            let waited = begun.elapsed();
+            if waited > limit {
+                return Err(RunError::Hung(waited));
+            }
+            // Most calls are over within a millisecond; a sleep is longer than it is asked to be.
+            if waited > Duration::from_millis(2) {
+                std::thread::sleep(Duration::from_micros(200));
+            } else {
+                std::hint::spin_loop();
+            }
+        }
+    }
+}
+
+/// Why a call gave nothing.
+pub enum RunError {
+    /// The GPU did not answer for so long.
+    Hung(Duration),
+    /// In CUDA's or TensorRT's words.
+    Failed(String),
+}
+
+impl From<String> for RunError {
+    fn from(words: String) -> Self {
+        Self::Failed(words)
+    }
+}
+
+impl RunError {
+    /// In words.
+    pub(super) fn words(self) -> String {
+        match self {
+            Self::Hung(after) => format!("no answer for {:.0} s", after.as_secs_f64()),
+            Self::Failed(words) => words,
+        }
     }
 }

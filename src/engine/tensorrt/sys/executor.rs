@@ -2,16 +2,15 @@
 
 use std::ffi::{CStr, CString};
 use std::ptr::{self, NonNull};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::driver::{Cuda, Gpu};
+use super::super::sampling::Job;
+use super::driver::{Cuda, Gpu, RunError};
 use super::library::Library;
+use super::sampler::Sampler;
 use super::shim::{Api, Inside, RawTensor, Voice};
-use super::{DevicePtr, Ptr};
+use super::{DevicePtr, HOST_ALLOC_PORTABLE_AND_MAPPED, Ptr, STREAM_NON_BLOCKING};
 
-const NOT_READY: i32 = 600;
-const HOST_ALLOC_PORTABLE_AND_MAPPED: u32 = 1 | 2;
-const STREAM_NON_BLOCKING: u32 = 1;
 const CAPTURE_THREAD_LOCAL: i32 = 1;
 
 /// Memory that both the processor and the GPU see, or a pair of which one is copied to the other.
@@ -24,18 +23,11 @@ struct Slot {
     copied: bool,
 }
 
-/// Why a call gave nothing.
-pub enum RunError {
-    /// The GPU did not answer for so long.
-    Hung(Duration),
-    /// In CUDA's or TensorRT's words.
-    Failed(String),
-}
-
-impl From<String> for RunError {
-    fn from(words: String) -> Self {
-        Self::Failed(words)
-    }
+/// What makes an input of a picture.
+struct Sampling {
+    sampler: Sampler,
+    /// A call without the copies of inputs; null where [`Executor::graph`] has none either.
+    graph: Ptr,
 }
 
 /// An engine with its memory, ready to be run.
@@ -46,6 +38,8 @@ pub struct Executor {
     engine: Ptr,
     stream: Ptr,
     graph: Ptr,
+    /// For a network whose only input may be made of a picture.
+    sampling: Option<Sampling>,
     inputs: Vec<Slot>,
     outputs: Vec<Slot>,
     /// The GPU did not answer: it may still write into the memory.
@@ -76,6 +70,7 @@ impl Executor {
             engine: ptr::null_mut(),
             stream: ptr::null_mut(),
             graph: ptr::null_mut(),
+            sampling: None,
             inputs: Vec::new(),
             outputs: Vec::new(),
             lost: false,
@@ -97,12 +92,9 @@ impl Executor {
         gpu.check(status, "making a stream")?;
         executor.make_slots(batch)?;
         // The first run prepares what a capture may not: it loads kernels.
-        executor.run(Duration::from_secs(120)).map_err(|e| match e {
-            RunError::Hung(after) => format!("no answer for {:.0} s", after.as_secs_f64()),
-            RunError::Failed(words) => words,
-        })?;
+        executor.run(Duration::from_secs(120)).map_err(RunError::words)?;
         if capture {
-            executor.capture();
+            executor.graph = executor.capture(true);
         }
         Ok(executor)
     }
@@ -174,13 +166,25 @@ impl Executor {
         Ok(Slot { name, shape, host, len, device, copied })
     }
 
-    /// Puts all that a call does into the stream.
-    fn enqueue(&self) -> Result<(), String> {
+    /// Makes it able to have its only input made of a picture; without, pictures are sampled by the
+    /// processor.
+    pub fn sample_pictures(&mut self) -> Result<(), String> {
+        let sampler = Sampler::new(self.gpu)?;
+        let graph = match self.is_graph() && self.copies() {
+            true => self.capture(false),
+            false => ptr::null_mut(),
+        };
+        self.sampling = Some(Sampling { sampler, graph });
+        Ok(())
+    }
+
+    /// Puts all that a call does into the stream; `copies`: of inputs, too.
+    fn enqueue(&self, copies: bool) -> Result<(), String> {
         let bytes = |slot: &Slot| slot.len * size_of::<f32>();
         // SAFETY: both ends of each copy have that many bytes, and live as long as `self`, which waits
         // for the end or is lost.
         unsafe {
-            for s in self.inputs.iter().filter(|s| s.copied) {
+            for s in self.inputs.iter().filter(|s| s.copied && copies) {
                 let from = s.host.as_ptr().cast_const().cast();
                 let status = (self.cuda.to_device)(s.device, from, bytes(s), self.stream);
                 self.gpu.check(status, "copying inputs")?;
@@ -197,13 +201,13 @@ impl Executor {
         Ok(())
     }
 
-    /// Makes a CUDA graph of it; without one it runs, too.
-    fn capture(&mut self) {
+    /// Makes a CUDA graph of it, null if that fails: without one it runs, too.
+    fn capture(&mut self, copies: bool) -> Ptr {
         let (c, mut graph, mut instance) = (self.cuda, ptr::null_mut(), ptr::null_mut());
         // SAFETY: a graph refers to the memory and the engine of `self`, which outlive it.
         let made = unsafe {
             let begun = (c.begin_capture)(self.stream, CAPTURE_THREAD_LOCAL);
-            let queued = begun == 0 && self.enqueue().is_ok();
+            let queued = begun == 0 && self.enqueue(copies).is_ok();
             let ended = begun == 0 && (c.end_capture)(self.stream, &mut graph) == 0;
             let made = queued
                 && ended
@@ -214,11 +218,11 @@ impl Executor {
             }
             made
         };
-        if made {
-            self.graph = instance;
-        } else {
+        if !made {
             log::info!("no CUDA graph: {}", self.voice.words());
+            return ptr::null_mut();
         }
+        instance
     }
 
     /// True if a call is one CUDA graph.
@@ -226,45 +230,84 @@ impl Executor {
         !self.graph.is_null()
     }
 
+    /// Has the GPU inputs of its own, which the processor's are copied to?
+    fn copies(&self) -> bool {
+        self.inputs.iter().any(|slot| slot.copied)
+    }
+
     /// Computes the outputs from the inputs. After an error of time nothing can be computed any more.
     pub fn run(&mut self, limit: Duration) -> Result<(), RunError> {
+        self.begin()?;
+        let queued = self.launch(self.graph, true);
+        if self.is_graph() {
+            // One that was not launched leaves nothing under way.
+            queued?;
+            return self.end(Ok(()), limit);
+        }
+        self.end(queued, limit)
+    }
+
+    /// The same from a picture; false if that cannot be done, and nothing was computed.
+    pub fn run_sampled(&mut self, job: &Job<'_>, limit: Duration) -> Result<bool, RunError> {
+        let [input] = &self.inputs[..] else { return Ok(false) };
+        if self.sampling.is_none() || job.tensor_len() != input.len {
+            return Ok(false);
+        }
+        let tensor = input.device;
+        self.begin()?;
+        let prepared = self.sampling.as_mut().map(|sampling| sampling.sampler.prepare(job));
+        if let Some(Err(e)) = prepared {
+            log::warn!("the processor samples pictures from here on: {e}");
+            self.stop_sampling();
+        }
+        let Some(Sampling { sampler, graph }) = &self.sampling else { return Ok(false) };
+        let graph = if self.copies() { *graph } else { self.graph };
+        // SAFETY: it was just prepared, the input has as many values, and `end` waits for it or all is
+        // lost.
+        let queued = unsafe { sampler.enqueue(job, tensor, self.stream) };
+        let queued = queued.and_then(|()| self.launch(graph, false));
+        self.end(queued, limit)?;
+        Ok(true)
+    }
+
+    /// Gives back what samples pictures. Nothing may be under way.
+    fn stop_sampling(&mut self) {
+        let Some(mut sampling) = self.sampling.take() else { return };
+        sampling.sampler.free();
+        if !sampling.graph.is_null() {
+            // SAFETY: it is ours, and nobody else has it.
+            unsafe { (self.cuda.instance_free)(sampling.graph) };
+        }
+    }
+
+    fn begin(&mut self) -> Result<(), RunError> {
         if self.lost {
             return Err(RunError::Failed("an earlier call failed on the GPU".into()));
         }
         self.voice.clear();
         self.gpu.enter()?;
-        if self.graph.is_null() {
-            let queued = self.enqueue();
+        Ok(())
+    }
+
+    /// Puts a call into the stream: `graph`, or what it would have in it.
+    fn launch(&self, graph: Ptr, copies: bool) -> Result<(), String> {
+        if graph.is_null() {
+            return self.enqueue(copies);
+        }
+        // SAFETY: both are ours.
+        let status = unsafe { (self.cuda.launch)(graph, self.stream) };
+        self.gpu.check(status, "launching")
+    }
+
+    /// Waits for what was put into the stream.
+    fn end(&mut self, queued: Result<(), String>, limit: Duration) -> Result<(), RunError> {
+        let done = match queued {
+            Ok(()) => self.gpu.wait(self.stream, limit),
             // A part of it may be under way, and nobody waits for it.
-            self.lost |= queued.is_err();
-            queued?;
-        } else {
-            // SAFETY: both are ours.
-            let status = unsafe { (self.cuda.launch)(self.graph, self.stream) };
-            self.gpu.check(status, "launching")?;
-        }
-        let begun = Instant::now();
-        loop {
-            // SAFETY: the stream is ours.
-            match unsafe { (self.cuda.stream_query)(self.stream) } {
-                NOT_READY => {}
-                status => {
-                    self.lost |= status != 0;
-                    return Ok(self.gpu.check(status, "computing")?);
-                }
-            }
-            let waited = begun.elapsed();
-            if waited > limit {
-                self.lost = true;
-                return Err(RunError::Hung(waited));
-            }
-            // Most calls are over within a millisecond; a sleep is longer than it is asked to be.
-            if waited > Duration::from_millis(2) {
-                std::thread::sleep(Duration::from_micros(200));
-            } else {
-                std::hint::spin_loop();
-            }
-        }
+            Err(words) => Err(RunError::Failed(words)),
+        };
+        self.lost |= done.is_err();
+        done
     }
 
     /// Names and shapes of inputs and of outputs, in the engine's order.
@@ -297,6 +340,7 @@ impl Drop for Executor {
         if self.lost || self.gpu.enter().is_err() {
             return;
         }
+        self.stop_sampling();
         let c = self.cuda;
         // SAFETY: all of it is ours, and nothing runs.
         unsafe {

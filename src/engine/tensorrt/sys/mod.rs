@@ -8,7 +8,8 @@
 //! - `driver`: CUDA's driver, and the first GPU;
 //! - `shim`: the C++ shim's table of functions, and what TensorRT says while they run;
 //! - `library`: an opened TensorRT; `build`: what happens while it builds;
-//! - `executor`: a loaded engine with its memory.
+//! - `executor`: a loaded engine with its memory;
+//! - `sampler`: the kernel that makes an engine's input of a picture.
 
 #![allow(unsafe_code)]
 
@@ -16,20 +17,25 @@ mod build;
 mod driver;
 mod executor;
 mod library;
+mod sampler;
 mod shim;
 
 use std::ffi::c_void;
 use std::path::Path;
 
 pub(super) use build::BuildOptions;
-pub(super) use driver::{Driver, Gpu};
-pub(super) use executor::{Executor, RunError};
+pub(super) use driver::{Driver, Gpu, RunError};
+pub(super) use executor::Executor;
 pub(super) use library::Library;
+pub(super) use sampler::LoneSampler;
 pub use shim::leave_if_busy;
 
 type Ptr = *mut c_void;
 /// An address in the GPU's memory.
 type DevicePtr = u64;
+
+const HOST_ALLOC_PORTABLE_AND_MAPPED: u32 = 1 | 2;
+const STREAM_NON_BLOCKING: u32 = 1;
 
 /// # Safety
 /// `T` must be the symbol's type.
