@@ -1,6 +1,6 @@
 //! The GPU's sampling kernel, run on the processor: does it make the very tensors that
 //! `detect::preprocess` makes? Compiled by the C++ compiler that is here, with its sanitizers if it
-//! has them.
+//! has them; and behind a library that stands in for CUDA's driver, for whatever calls that.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -9,12 +9,14 @@
 )]
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use posewire::detect::Crop;
 use posewire::detect::preprocess::Preprocessor;
+use posewire::engine::sampling::Sampling;
 use posewire::engine::spec::{Channels, ImageInput, Letterbox};
+use posewire::engine::tensorrt::Machine;
 use posewire::engine::tensorrt::sampling::Job;
 use posewire::frame::{ColorSpace, ImageLayout, PixelFormat};
 
@@ -52,33 +54,27 @@ impl Random {
     }
 }
 
-/// The kernel as a program; `None` without a C++ compiler.
-fn program(folder: &Path) -> Option<PathBuf> {
+/// `source` as `made`; false without a C++ compiler.
+fn compile(source: &str, made: &Path, options: &[&str]) -> Result<bool, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let source = root.join("src/engine/tensorrt/sampling/host.cpp");
-    let program = folder.join("sample");
-    // Products and sums apart, as the kernel has them: on ARM a compiler makes one step of them.
-    let plain = ["-std=c++14", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off"];
-    let watched = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"];
-    for more in [&watched[..], &[]] {
-        let made = Command::new(std::env::var("CXX").unwrap_or_else(|_| "c++".into()))
-            .args(plain)
-            .args(more)
-            .arg(&source)
-            .arg("-o")
-            .arg(&program)
-            .output();
-        match made {
-            Ok(made) if made.status.success() => return Some(program),
-            Ok(made) => eprintln!("{}", String::from_utf8_lossy(&made.stderr)),
-            Err(e) => {
-                eprintln!("skipped: no C++ compiler ({e})");
-                return None;
-            }
+    let done = Command::new(std::env::var("CXX").unwrap_or_else(|_| "c++".into()))
+        // Products and sums apart, as the kernel has them: on ARM a compiler makes one step of them.
+        .args(["-std=c++14", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off"])
+        .args(options)
+        .arg("-I")
+        .arg(root.join("src/engine/tensorrt/sampling"))
+        .arg(root.join(source))
+        .arg("-o")
+        .arg(made)
+        .output();
+    match done {
+        Ok(done) if done.status.success() => Ok(true),
+        Ok(done) => Err(format!("{source}: {}", String::from_utf8_lossy(&done.stderr))),
+        Err(e) => {
+            eprintln!("skipped: no C++ compiler ({e})");
+            Ok(false)
         }
-        eprintln!("without sanitizers:");
     }
-    panic!("the kernel does not compile");
 }
 
 /// What the program makes of jobs, one after the other.
@@ -146,44 +142,124 @@ fn crop(layout: &ImageLayout, input: &ImageInput, random: &mut Random) -> Crop {
     }
 }
 
+/// A crop of a picture, what makes its input, and what the processor makes of it.
+struct Case {
+    layout: ImageLayout,
+    bytes: Vec<u8>,
+    input: ImageInput,
+    crop: Crop,
+    mirrored: bool,
+    tensor: Vec<f32>,
+}
+
+impl Case {
+    fn new(format: PixelFormat, random: &mut Random) -> Self {
+        let (layout, bytes) = picture(format, random);
+        let input = input(random);
+        let crop = crop(&layout, &input, random);
+        let mirrored = random.below(2) == 1;
+        let mut preprocessor = Preprocessor::new(&input);
+        let mut tensor = vec![f32::NAN; preprocessor.tensor_len()];
+        preprocessor.sample(&layout.picture(&bytes).unwrap(), &crop, &mut tensor).unwrap();
+        if mirrored {
+            tensor.chunks_exact_mut(input.width).for_each(<[f32]>::reverse);
+        }
+        Self { layout, bytes, input, crop, mirrored, tensor }
+    }
+
+    fn with_sampling<T>(&self, act: impl FnOnce(&Sampling<'_>) -> T) -> T {
+        let image = self.layout.picture(&self.bytes).unwrap();
+        let mut preprocessor = Preprocessor::new(&self.input);
+        let plan = preprocessor.plan(&image, &self.crop).unwrap();
+        preprocessor.with_sampling(&plan, &image, self.mirrored, act)
+    }
+
+    fn check(&self, made: &[f32]) {
+        let Self { layout, input, crop, .. } = self;
+        for (n, (a, b)) in made.iter().zip(&self.tensor).enumerate() {
+            assert_eq!(
+                a.to_bits(),
+                b.to_bits(),
+                "{n}: {a}, not {b}: {layout:?} {input:?} {crop:?}"
+            );
+        }
+    }
+}
+
 #[test]
 fn the_gpus_kernel_makes_the_cpus_tensors_bit_by_bit() {
     let folder = tempfile::tempdir().unwrap();
-    let Some(program) = program(folder.path()) else { return };
+    let program = folder.path().join("sample");
+    let watched = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"];
+    let source = "src/engine/tensorrt/sampling/host.cpp";
+    let made = compile(source, &program, &watched).or_else(|e| {
+        eprintln!("without sanitizers: {e}");
+        compile(source, &program, &[])
+    });
+    if !made.unwrap() {
+        return;
+    }
     let mut random = Random(0x2545_f491);
-    let (mut jobs, mut wanted, mut cases) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut jobs, mut cases) = (Vec::new(), Vec::new());
     for format in FORMATS {
         for _ in 0..60 {
-            let (layout, bytes) = picture(format, &mut random);
-            let image = layout.picture(&bytes).unwrap();
-            let input = input(&mut random);
-            let crop = crop(&layout, &input, &mut random);
-            let mirrored = random.below(2) == 1;
-            let mut preprocessor = Preprocessor::new(&input);
-            let plan = preprocessor.plan(&image, &crop).unwrap();
-            let mut tensor = vec![f32::NAN; preprocessor.tensor_len()];
-            preprocessor.fill(&plan, &image, &mut tensor).unwrap();
-            if mirrored {
-                tensor.chunks_exact_mut(input.width).for_each(<[f32]>::reverse);
-            }
-            preprocessor.with_sampling(&plan, &image, mirrored, |sampling| {
+            let case = Case::new(format, &mut random);
+            case.with_sampling(|sampling| {
                 let job = Job::new(*sampling).unwrap();
                 let start = jobs.len() + 4;
                 jobs.extend(u32::try_from(job.len()).unwrap().to_ne_bytes());
                 jobs.resize(start + job.len(), 0xff);
                 assert!(job.write(&mut jobs[start..]));
             });
-            cases.push((tensor.len(), format!("{format:?} {layout:?} {input:?} {crop:?}")));
-            wanted.extend(tensor);
+            cases.push(case);
         }
     }
     let made = run(&program, jobs);
-    assert_eq!(made.len(), wanted.len());
-    let mut at = 0;
-    for (len, case) in cases {
-        for (n, (a, b)) in made[at..at + len].iter().zip(&wanted[at..at + len]).enumerate() {
-            assert_eq!(a.to_bits(), b.to_bits(), "value {n}: {a} and {b} of {case}");
-        }
-        at += len;
+    let mut rest = &made[..];
+    for case in cases {
+        let (its, others) = rest.split_at(case.tensor.len());
+        case.check(its);
+        rest = others;
     }
+    assert!(rest.is_empty());
+}
+
+/// Says to the test that it runs itself, with the stand-in as its driver.
+const INSIDE: &str = "POSEWIRE_TEST_STAND_IN";
+
+#[test]
+fn the_driver_is_called_as_it_wants_to_be_and_memory_is_allocated_once() {
+    if std::env::var_os(INSIDE).is_some() {
+        let mut sampler = Machine::get().sampler(3 * 64 * 64).unwrap();
+        let mut random = Random(0x1234_5678);
+        for format in FORMATS.repeat(8) {
+            let case = Case::new(format, &mut random);
+            let mut made = vec![f32::NAN; case.tensor.len()];
+            case.with_sampling(|sampling| sampler.sample(sampling)).unwrap();
+            sampler.read(&mut made).unwrap();
+            case.check(&made);
+        }
+        let said = Machine::get().sampler(1).err().unwrap_or_default();
+        assert!(
+            said.contains("OUT_OF_MEMORY"),
+            "more may be allocated than the test thinks: {said}"
+        );
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let library = folder.path().join("libcuda.so.1");
+    let source = "tests/support/standing_in_for_cuda.cpp";
+    if !compile(source, &library, &["-shared", "-fPIC"]).unwrap() {
+        return;
+    }
+    let name = "the_driver_is_called_as_it_wants_to_be_and_memory_is_allocated_once";
+    let again = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", name, "--nocapture"])
+        .env(INSIDE, "1")
+        .env("LD_LIBRARY_PATH", folder.path())
+        // A tensor; and a job's, on either side.
+        .env("ALLOCATIONS", "3")
+        .output()
+        .unwrap();
+    assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stderr));
 }
