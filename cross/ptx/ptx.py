@@ -43,7 +43,9 @@ def package(name: str, cache: pathlib.Path) -> pathlib.Path:
         folder.mkdir(parents=True, exist_ok=True)
         pip = [sys.executable, "-m", "pip", "-q", "download", name, "--no-deps", "--only-binary=:all:"]
         # Its files are for no version of Python; the machine's own could be too new for its tag.
-        subprocess.run([*pip, "-d", str(folder)], check=True)
+        if subprocess.run([*pip, "-d", str(folder)]).returncode:
+            print(f"SKIPPED: {name} cannot be downloaded here")
+            sys.exit(77)
         for wheel in folder.glob("*.whl"):
             zipfile.ZipFile(wheel).extractall(folder)
             wheel.unlink()
