@@ -1,6 +1,7 @@
-// Stands in for CUDA's driver (libcuda.so.1) as far as sampling pictures goes: memory is the
+// Stands in for CUDA's driver (libcuda.so.1) as far as pictures and calls of engines go: memory is the
 // processor's, and what is put into a stream happens when it is asked about for the second time, so
-// that memory which is used again too early is seen in the answers. tests/gpu_sampling.rs compiles it.
+// that memory which is used again too early is seen in the answers. tests/gpu_sampling.rs compiles it,
+// and src/engine/tensorrt/sys/tests.rs.
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -12,7 +13,11 @@
 #include "sample.cu"
 
 namespace {
-std::vector<std::function<void()>> queue;
+using Acts = std::vector<std::function<void()>>;
+// Of the one stream.
+Acts queue;
+bool capturing = false;
+Acts captured;
 std::set<void*> memory;
 bool asked = false;
 int must_be_ours;
@@ -24,9 +29,17 @@ void must(bool right, const char* what) {
     std::abort();
 }
 
+void put(std::function<void()> act) { (capturing ? captured : queue).push_back(std::move(act)); }
+
+void run(Acts& acts) {
+    for (const auto& act : acts) act();
+    acts.clear();
+}
+
 // As many allocations are allowed as the environment says.
 int allocate(void** to, size_t bytes) {
-    static int left = std::atoi(std::getenv("ALLOCATIONS"));
+    static const char* most = std::getenv("ALLOCATIONS");
+    static int left = most ? std::atoi(most) : 1000;
     if (left-- <= 0) return 2;
     *to = std::malloc(bytes);
     memory.insert(*to);
@@ -58,14 +71,13 @@ int cuMemHostGetDevicePointer_v2(uint64_t* to, void* host, unsigned) {
     return *to = reinterpret_cast<uint64_t>(host), 0;
 }
 int cuMemcpyHtoDAsync_v2(uint64_t to, const void* from, size_t bytes, void*) {
-    queue.push_back([=] { std::memcpy(reinterpret_cast<void*>(to), from, bytes); });
+    put([=] { std::memcpy(reinterpret_cast<void*>(to), from, bytes); });
     return 0;
 }
-// To memory that is not page-locked, as here: done when it returns.
 int cuMemcpyDtoHAsync_v2(void* to, uint64_t from, size_t bytes, void*) {
-    for (const auto& act : queue) act();
-    queue.clear();
-    std::memcpy(to, reinterpret_cast<const void*>(from), bytes);
+    put([=] { std::memcpy(to, reinterpret_cast<const void*>(from), bytes); });
+    // To memory that is not page-locked: done when it returns.
+    if (!memory.count(to)) run(queue);
     return 0;
 }
 int cuStreamCreate(void** to, unsigned) { return *to = &asked, 0; }
@@ -74,16 +86,26 @@ int cuStreamQuery(void* stream) {
     must(stream == &asked, "another stream");
     asked = !asked && !queue.empty();
     if (asked) return 600;
-    for (const auto& act : queue) act();
-    queue.clear();
+    run(queue);
     return 0;
 }
-int cuStreamBeginCapture_v2(void*, int) { return 999; }
-int cuStreamEndCapture(void*, void**) { return 999; }
-int cuGraphInstantiateWithFlags(void**, void*, uint64_t) { return 999; }
-int cuGraphLaunch(void*, void*) { return 999; }
-int cuGraphDestroy(void*) { return 0; }
-int cuGraphExecDestroy(void*) { return 0; }
+int cuStreamBeginCapture_v2(void*, int) {
+    must(queue.empty(), "something is under way");
+    return capturing = true, 0;
+}
+int cuStreamEndCapture(void*, void** to) {
+    capturing = false;
+    return *to = new Acts(std::move(captured)), captured.clear(), 0;
+}
+int cuGraphInstantiateWithFlags(void** to, void* graph, uint64_t) {
+    return *to = new Acts(*static_cast<Acts*>(graph)), 0;
+}
+int cuGraphLaunch(void* graph, void*) {
+    for (const auto& act : *static_cast<Acts*>(graph)) put(act);
+    return 0;
+}
+int cuGraphDestroy(void* graph) { return delete static_cast<Acts*>(graph), 0; }
+int cuGraphExecDestroy(void* graph) { return delete static_cast<Acts*>(graph), 0; }
 int cuModuleLoadData(void** to, const void* text) {
     must(std::strstr(static_cast<const char*>(text), ".visible .entry pw_sample("), "another kernel");
     return *to = &memory, 0;
@@ -98,7 +120,7 @@ int cuLaunchKernel(void* function, unsigned gx, unsigned gy, unsigned gz, unsign
     must(gz == 1 && bz == 1 && bx * by <= 1024, "blocks of this shape cannot be had");
     const auto* job = *static_cast<const unsigned char**>(given[0]);
     auto* tensor = *static_cast<float**>(given[1]);
-    queue.push_back([=] {
+    put([=] {
         for (unsigned y = 0; y < gy * by; y++)
             for (unsigned x = 0; x < gx * bx; x++) pw_pixel(job, tensor, x, y);
     });

@@ -21,6 +21,14 @@ pub struct Library {
 }
 
 impl Library {
+    /// For tests: nothing is opened, and nothing can be built.
+    #[cfg(test)]
+    pub(super) fn of(api: &'static Api) -> Result<Self, String> {
+        let (family, none) = (Family::Rtx, 0);
+        let (version, path) = (Version::of(family, 10601)?, PathBuf::new());
+        Ok(Self { api, builder: none, runtime: none, parser: none, family, version, path })
+    }
+
     /// The shim's version, part of what a plan depends on.
     pub fn shim_version(&self) -> i32 {
         self.api.shim_version

@@ -55,3 +55,6 @@ fn open(path: &Path) -> Result<&'static libloading::Library, String> {
     let library = library.map_err(|e| crate::fault::Chain(&e).to_string())?;
     Ok(Box::leak(Box::new(library)))
 }
+
+#[cfg(test)]
+mod tests;
