@@ -24,6 +24,7 @@ use posewire::engine::spec::{
     Activation, AnchorFreeDecoder, AnchorFreeLevel, Channels, DistanceUnit, FinderDecoder,
     FinderSpec, HeatmapDecoder, ImageInput, KeypointsDecoder, KeypointsSpec, Letterbox, Refine,
 };
+use posewire::engine::tensorrt::sampling::Job;
 use posewire::frame::{ColorSpace, ImageLayout, PixelFormat};
 use posewire::skeleton::Skeleton;
 
@@ -54,6 +55,16 @@ fn preprocess(c: &mut Criterion) {
             let mut tensor = vec![0.0; p.tensor_len()];
             c.bench_function(&format!("preprocess/{format:?}/{name}"), |b| {
                 b.iter(|| p.sample(black_box(&image), &crop, black_box(&mut tensor)));
+            });
+            // What is left to do here where the GPU samples.
+            let mut memory = vec![0; 4 << 20];
+            c.bench_function(&format!("job/{format:?}/{name}"), |b| {
+                b.iter(|| {
+                    let plan = p.plan(black_box(&image), &crop).unwrap();
+                    p.with_sampling(&plan, &image, false, |sampling| {
+                        Job::new(*sampling).is_ok_and(|job| job.write(black_box(&mut memory)))
+                    })
+                });
             });
         };
         // A person of 500 pixels with its margin: 625 rows shrunk to 256.

@@ -24,8 +24,8 @@ const ROWS: &[&[&str]] = &[
     &["skeleton", "time", "handoff", "memory", "orientation", "plot", "stats", "thermal"],
 ];
 
-/// The only files that may contain `unsafe` code.
-const UNSAFE: &[&str] = &["capture/v4l2/sys.rs", "engine/tensorrt/sys.rs"];
+/// The only file and the only folder that may contain `unsafe` code.
+const UNSAFE: &[&str] = &["capture/v4l2/sys.rs", "engine/tensorrt/sys/"];
 
 fn row(room: &str) -> Option<usize> {
     ROWS.iter().position(|row| row.contains(&room))
@@ -135,12 +135,13 @@ fn threads_are_spawned_in_the_runtime_only() {
 }
 
 #[test]
-fn unsafe_code_lives_in_its_two_files_only() {
+fn unsafe_code_lives_in_its_two_places_only() {
     for (name, code) in house() {
         let found = code
             .split(|c: char| !(c.is_alphanumeric() || c == '_'))
             .any(|word| word == "unsafe" || word == "allow_unsafe");
-        assert!(!found || UNSAFE.contains(&name.as_str()), "{name} contains unsafe code");
+        let allowed = UNSAFE.iter().any(|place| name.starts_with(place));
+        assert!(!found || allowed, "{name} contains unsafe code");
     }
 }
 

@@ -53,6 +53,7 @@ fn around(points: &[[f64; 2]]) -> BoundingBox {
 mod tests {
     use super::*;
     use crate::engine::gate::Verdict;
+    use crate::engine::sampling::Sampling;
     use crate::engine::tract::Tract;
     use crate::engine::{
         Backend, Catalog, Engine, EngineError, ModelKind, Precision, Signature, TensorMut,
@@ -75,6 +76,48 @@ mod tests {
             self.0.run(inputs, outputs)?;
             outputs.iter_mut().for_each(|output| self.1(output.data));
             Ok(())
+        }
+    }
+
+    /// The network, on an input that it makes itself: a picture in which everything is dark.
+    struct Blind(Box<dyn Engine>);
+
+    impl Engine for Blind {
+        fn signature(&self) -> &Signature {
+            self.0.signature()
+        }
+
+        fn run(
+            &mut self,
+            inputs: &[TensorRef<'_>],
+            outputs: &mut [TensorMut<'_>],
+        ) -> Result<(), EngineError> {
+            self.0.run(inputs, outputs)
+        }
+
+        fn run_sampled(
+            &mut self,
+            sampling: &Sampling<'_>,
+            outputs: &mut [TensorMut<'_>],
+        ) -> Result<bool, EngineError> {
+            let shape = self.signature().inputs[0].1.clone();
+            let data = vec![-1.0; sampling.tensor_len()];
+            self.run(&[TensorRef { shape: &shape, data: &data }], outputs)?;
+            Ok(true)
+        }
+    }
+
+    #[test]
+    fn an_engine_that_samples_pictures_wrongly_is_found_by_its_answers() {
+        for (kind, name) in [
+            (ModelKind::Finder, "posewire-finder"),
+            (ModelKind::Keypoints, "posewire-keypoints-small"),
+        ] {
+            let model = Catalog::embedded().unwrap().pick(kind, Some(name)).unwrap();
+            let load = || Tract.load(&model, Precision::F32, 1).unwrap();
+            let mut blind = Blind(load());
+            let verdict = judge()(&model, Precision::F16, load().as_mut(), &mut blind).unwrap();
+            assert!(!verdict.passed() && verdict.mean > 5.0, "{name}: {verdict}");
         }
     }
 

@@ -2,7 +2,6 @@
 
 use super::decode::{BoxDecoder, FoundBox};
 use super::network::Network;
-use super::preprocess::Preprocessor;
 use super::{Crop, DetectError};
 use crate::engine::spec::FinderSpec;
 use crate::engine::{Engine, ModelSpec};
@@ -16,7 +15,6 @@ pub(super) const MOST_BOXES: usize = 2 * MAX_PERSONS;
 pub(super) struct Finder {
     pub(super) spec: FinderSpec,
     pub(super) network: Network,
-    preprocessor: Preprocessor,
     decoder: BoxDecoder,
     /// What the last [`find`](Self::find) found, in pixels of the picture, best first.
     pub(super) boxes: Vec<FoundBox>,
@@ -28,8 +26,7 @@ impl Finder {
     pub(super) fn new(model: &ModelSpec, engine: Box<dyn Engine>) -> Result<Self, DetectError> {
         let spec = model.finder()?.clone();
         Ok(Self {
-            network: Network::new(model, engine)?,
-            preprocessor: Preprocessor::new(&spec.input),
+            network: Network::new(model, &spec.input, engine)?,
             decoder: BoxDecoder::new(&spec),
             boxes: Vec::with_capacity(MOST_BOXES),
             spec,
@@ -40,8 +37,7 @@ impl Finder {
     pub(super) fn find(&mut self, image: &ImageView<'_>) -> Result<(), DetectError> {
         let input = &self.spec.input;
         let crop = Crop::letterbox(image.width, image.height, input, self.spec.letterbox);
-        self.preprocessor.sample(image, &crop, &mut self.network.input)?;
-        self.network.run()?;
+        self.network.look(image, &crop)?;
         self.decoder
             .read(&self.network.outputs, MOST_BOXES, &mut self.boxes)
             .map_err(|e| DetectError::output(self.network.name(), &e))?;

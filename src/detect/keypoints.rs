@@ -2,7 +2,6 @@
 
 use super::decode::KeypointReader;
 use super::network::Network;
-use super::preprocess::Preprocessor;
 use super::{Crop, DetectError};
 use crate::engine::spec::KeypointsSpec;
 use crate::engine::{Engine, EngineError, ModelSpec};
@@ -23,7 +22,6 @@ pub(super) enum SecondLook {
 pub(super) struct KeypointNetwork {
     pub(super) spec: KeypointsSpec,
     pub(super) network: Network,
-    preprocessor: Preprocessor,
     pub(super) reader: KeypointReader,
     /// Outputs for the crop as it is, while it is looked at in a mirror; empty if it never is.
     plain: Vec<Vec<f32>>,
@@ -47,11 +45,10 @@ impl KeypointNetwork {
                 problem: format!("its skeleton is {}, coco17 is needed", spec.skeleton),
             }));
         }
-        let network = Network::new(model, engine)?;
+        let network = Network::new(model, &spec.input, engine)?;
         Ok(Self {
             plain: if mirrored { network.outputs.clone() } else { Vec::new() },
             network,
-            preprocessor: Preprocessor::new(&spec.input),
             reader: KeypointReader::new(&spec),
             spec,
         })
@@ -65,8 +62,7 @@ impl KeypointNetwork {
         second: SecondLook,
     ) -> Result<Keypoints2d, DetectError> {
         let crop = Crop::around(area, self.spec.crop_scale, &self.spec.input);
-        self.preprocessor.sample(image, &crop, &mut self.network.input)?;
-        self.network.run()?;
+        self.network.look(image, &crop)?;
         match second {
             SecondLook::Never => return self.in_picture(image, &crop),
             SecondLook::Always => {}
@@ -78,10 +74,7 @@ impl KeypointNetwork {
             }
         }
         std::mem::swap(&mut self.plain, &mut self.network.outputs);
-        for row in self.network.input.chunks_exact_mut(self.spec.input.width) {
-            row.reverse();
-        }
-        let ran = self.network.run();
+        let ran = self.network.look_mirrored(image, &crop);
         std::mem::swap(&mut self.plain, &mut self.network.outputs);
         ran?;
         self.reader.average_mirrored(&mut self.network.outputs, &self.plain);

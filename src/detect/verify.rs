@@ -7,7 +7,7 @@
 use super::decode::{BoxDecoder, FoundBox, KeypointReader};
 use super::preprocess::Preprocessor;
 use super::{Crop, DetectError};
-use crate::engine::gate::{self, Budget, Verdict};
+use crate::engine::gate::{Budget, SideBySide, Verdict};
 use crate::engine::spec::{FinderDecoder, FinderSpec, ImageInput, Task};
 use crate::engine::{Engine, EngineError, ModelSpec, Precision};
 use crate::frame::{ImageLayout, ImageView};
@@ -57,56 +57,60 @@ pub fn verify(
 ) -> Result<Verdict, EngineError> {
     match &model.task {
         Task::Keypoints(spec) => {
-            let crops = crops(model, &spec.input, scenes, |_, scene, crops| {
-                let around = |p| Crop::around(p, spec.crop_scale, &spec.input);
-                crops.extend(scene.persons.iter().map(around));
-            })?;
             let reader = KeypointReader::new(spec);
             let mut apart = |wanted: &[Vec<f32>], found: &[Vec<f32>], apart: &mut Vec<f64>| {
                 keypoints_apart(&reader, wanted, found, apart);
             };
-            let budget = Budget::keypoints(precision);
-            gate::verify_pictures(reference, candidate, &crops, &mut apart, budget)
+            let mut both = SideBySide::new(reference, candidate, &mut apart)?;
+            show(model, &spec.input, scenes, &mut both, |_, scene, crops| {
+                let around = |p| Crop::around(p, spec.crop_scale, &spec.input);
+                crops.extend(scene.persons.iter().map(around));
+            })?;
+            Ok(both.verdict(Budget::keypoints(precision)))
         }
         Task::Finder(spec) => {
-            let crops = crops(model, &spec.input, scenes, |image, _, crops| {
-                let place = spec.letterbox;
-                crops.push(Crop::letterbox(image.width, image.height, &spec.input, place));
-            })?;
             let mut decoder = BoxDecoder::new(spec);
             let mut apart = |wanted: &[Vec<f32>], found: &[Vec<f32>], apart: &mut Vec<f64>| {
                 boxes_apart(&mut decoder, threshold(spec), wanted, found, apart);
             };
-            let budget = Budget::boxes(precision);
-            gate::verify_pictures(reference, candidate, &crops, &mut apart, budget)
+            let mut both = SideBySide::new(reference, candidate, &mut apart)?;
+            show(model, &spec.input, scenes, &mut both, |image, _, crops| {
+                let place = spec.letterbox;
+                crops.push(Crop::letterbox(image.width, image.height, &spec.input, place));
+            })?;
+            Ok(both.verdict(Budget::boxes(precision)))
         }
         Task::Lifter(_) | Task::Part(_) => Err(model.problem("it sees no pictures")),
     }
 }
 
-/// The networks' inputs: what `of` cuts out of each scene.
-fn crops(
+/// Shows what `of` cuts out of each scene, in the way that the detector does.
+fn show(
     model: &ModelSpec,
     input: &ImageInput,
     scenes: &[Scene],
+    both: &mut SideBySide<'_>,
     of: impl Fn(&ImageView<'_>, &Scene, &mut Vec<Crop>),
-) -> Result<Vec<Vec<f32>>, EngineError> {
+) -> Result<(), EngineError> {
     let mut preprocessor = Preprocessor::new(input);
-    let (mut tensors, mut cut) = (Vec::new(), Vec::new());
+    let (mut tensor, mut cut) = (vec![0.0; preprocessor.tensor_len()], Vec::new());
+    let problem = |e| match e {
+        DetectError::Engine(e) => e,
+        other => model.problem(other.to_string()),
+    };
     for scene in scenes {
         let image = scene.view(model)?;
         cut.clear();
         of(&image, scene, &mut cut);
         for crop in &cut {
-            let mut tensor = vec![0.0; preprocessor.tensor_len()];
-            preprocessor.sample(&image, crop, &mut tensor).map_err(|e| match e {
-                DetectError::Engine(e) => e,
-                other => model.problem(other.to_string()),
+            let plan = preprocessor.plan(&image, crop).map_err(problem)?;
+            preprocessor.fill(&plan, &image, &mut tensor).map_err(problem)?;
+            preprocessor.with_sampling(&plan, &image, false, |sampling| {
+                both.show(&tensor, Some(sampling))
             })?;
-            tensors.push(tensor);
         }
     }
-    Ok(tensors)
+    Ok(())
 }
 
 fn keypoints_apart(

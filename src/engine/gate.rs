@@ -15,8 +15,10 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 
 use super::quantise::{self, Table};
+use super::sampling::Sampling;
 use super::{
-    Backend, Engine, EngineError, ModelSpec, Precision, StreamingLifter, TensorMut, TensorRef,
+    Backend, Engine, EngineError, ModelSpec, Precision, Signature, StreamingLifter, TensorMut,
+    TensorRef,
 };
 use crate::skeleton::JOINTS;
 
@@ -250,52 +252,95 @@ pub fn verify_lifter(
 /// finite in the second is a NaN.
 pub type Apart<'a> = &'a mut dyn FnMut(&[Vec<f32>], &[Vec<f32>], &mut Vec<f64>);
 
-/// Runs `pictures` (each one input, `[1, C, H, W]`) through `candidate` and, on the CPU, through
-/// `reference`; `apart` reads how far the answers are from each other.
-///
-/// # Errors
-/// If running fails, or the networks are of other shapes.
-pub fn verify_pictures(
-    reference: &mut dyn Engine,
-    candidate: &mut dyn Engine,
-    pictures: &[Vec<f32>],
-    apart: Apart<'_>,
-    budget: Budget,
-) -> Result<Verdict, EngineError> {
-    let signature = reference.signature().clone();
-    let failed = |problem: &str| EngineError::Run {
-        model: "a candidate for pictures".to_owned(),
-        problem: problem.to_owned(),
-    };
-    if *candidate.signature() != signature {
-        return Err(failed("its tensors are not those of the network on the CPU"));
-    }
-    let [(_, input)] = &signature.inputs[..] else {
-        return Err(failed("it has not one input"));
-    };
-    let room = || -> Vec<Vec<f32>> {
+/// Two engines of one network that are shown the same pictures.
+pub struct SideBySide<'a> {
+    reference: &'a mut dyn Engine,
+    candidate: &'a mut dyn Engine,
+    apart: Apart<'a>,
+    signature: Signature,
+    wanted: Vec<Vec<f32>>,
+    found: Vec<Vec<f32>>,
+    measured: Vec<f64>,
+    distances: Distances,
+    pictures: usize,
+}
+
+impl<'a> SideBySide<'a> {
+    /// `reference` computes on the CPU; `apart` reads how far the answers are from each other.
+    ///
+    /// # Errors
+    /// If the networks are of other shapes, or see no pictures.
+    pub fn new(
+        reference: &'a mut dyn Engine,
+        candidate: &'a mut dyn Engine,
+        apart: Apart<'a>,
+    ) -> Result<Self, EngineError> {
+        let signature = reference.signature().clone();
+        let failed = |problem: &str| EngineError::Run {
+            model: "a candidate for pictures".to_owned(),
+            problem: problem.to_owned(),
+        };
+        if *candidate.signature() != signature {
+            return Err(failed("its tensors are not those of the network on the CPU"));
+        }
+        if signature.inputs.len() != 1 {
+            return Err(failed("it has not one input"));
+        }
         let len = |(_, shape): &(String, Vec<usize>)| shape.iter().product();
-        signature.outputs.iter().map(|output| vec![0.0; len(output)]).collect()
-    };
-    let run = |engine: &mut dyn Engine, picture: &[f32], outputs: &mut [Vec<f32>]| {
-        let mut outputs: Vec<TensorMut<'_>> = signature
-            .outputs
-            .iter()
-            .zip(outputs)
-            .map(|((_, shape), data)| TensorMut { shape, data })
-            .collect();
-        engine.run(&[TensorRef { shape: input, data: picture }], &mut outputs)
-    };
-    let (mut wanted, mut found) = (room(), room());
-    let (mut distances, mut measured) = (Distances::default(), Vec::new());
-    for picture in pictures {
-        run(reference, picture, &mut wanted)?;
-        run(candidate, picture, &mut found)?;
-        measured.clear();
-        apart(&wanted, &found, &mut measured);
-        measured.iter().for_each(|distance| distances.add(*distance));
+        let wanted: Vec<_> =
+            signature.outputs.iter().map(|output| vec![0.0; len(output)]).collect();
+        Ok(Self {
+            reference,
+            candidate,
+            apart,
+            found: wanted.clone(),
+            wanted,
+            signature,
+            measured: Vec::new(),
+            distances: Distances::default(),
+            pictures: 0,
+        })
     }
-    Ok(distances.verdict(pictures.len(), budget, "px"))
+
+    /// Shows a picture to both: `tensor` (`[1, C, H, W]`) to the reference, and to a candidate that
+    /// does not make its input of the picture by `sampling`, as it will when it serves.
+    ///
+    /// # Errors
+    /// If running fails.
+    pub fn show(
+        &mut self,
+        tensor: &[f32],
+        sampling: Option<&Sampling<'_>>,
+    ) -> Result<(), EngineError> {
+        let signature = &self.signature;
+        let input = [TensorRef { shape: &signature.inputs[0].1, data: tensor }];
+        self.reference.run(&input, &mut tensors(signature, &mut self.wanted))?;
+        let mut found = tensors(signature, &mut self.found);
+        let sampled = match sampling {
+            Some(sampling) => self.candidate.run_sampled(sampling, &mut found)?,
+            None => false,
+        };
+        if !sampled {
+            self.candidate.run(&input, &mut found)?;
+        }
+        drop(found);
+        self.measured.clear();
+        (self.apart)(&self.wanted, &self.found, &mut self.measured);
+        self.measured.iter().for_each(|distance| self.distances.add(*distance));
+        self.pictures += 1;
+        Ok(())
+    }
+
+    /// How far the answers were from each other, and how far they may be.
+    #[must_use]
+    pub fn verdict(&self, budget: Budget) -> Verdict {
+        self.distances.verdict(self.pictures, budget, "px")
+    }
+}
+
+fn tensors<'a>(signature: &'a Signature, values: &'a mut [Vec<f32>]) -> Vec<TensorMut<'a>> {
+    let shapes = signature.outputs.iter().map(|(_, shape)| shape);
+    shapes.zip(values).map(|(shape, data)| TensorMut { shape, data }).collect()
 }
 
 /// The median time of `calls` calls, after a tenth of them to warm up.

@@ -7,6 +7,7 @@
 //! - [`spec`]: what is known about a network, checked; `manifest` reads it from TOML.
 //! - [`import`]: a manifest for a public file of a known family.
 //! - [`offer`]: public models that can be fetched.
+//! - [`sampling`]: how an input is made of a picture, for engines that do it themselves.
 //! - [`tract`]: the CPU backend; [`pstmo`] is our own evaluator of lifters, which it uses where it
 //!   can.
 //! - [`streaming`]: lifters evaluated slot by slot.
@@ -26,6 +27,7 @@ pub mod offer;
 pub mod onnx;
 pub mod pstmo;
 pub mod quantise;
+pub mod sampling;
 pub mod spec;
 pub mod streaming;
 pub mod tensorrt;
@@ -39,6 +41,7 @@ pub use spec::{ModelKind, ModelSpec};
 use serde::{Deserialize, Serialize};
 
 use self::gate::Budget;
+use self::sampling::Sampling;
 use crate::fault::{Fault, Severity};
 use crate::pose::Computed;
 
@@ -197,6 +200,20 @@ pub trait Engine: Send {
         inputs: &[TensorRef<'_>],
         outputs: &mut [TensorMut<'_>],
     ) -> Result<(), EngineError>;
+
+    /// Makes its only input of a picture itself, and computes `outputs`. False if it cannot, or not
+    /// this time: then nothing was computed, and [`run`](Self::run) wants the tensor.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    fn run_sampled(
+        &mut self,
+        sampling: &Sampling<'_>,
+        outputs: &mut [TensorMut<'_>],
+    ) -> Result<bool, EngineError> {
+        let _ = (sampling, outputs);
+        Ok(false)
+    }
 
     /// Lets another engine take this one's place, if one is waiting for it ([`exchange`]): to be
     /// called between two frames. True if it did.

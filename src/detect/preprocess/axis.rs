@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use crate::engine::sampling::Taps;
+
 /// For each tensor pixel of a range: the first source pixel and the weights of it and of those
 /// after it. All have the same number of taps, so that loops are plain.
 #[derive(Debug, Default)]
@@ -62,6 +64,11 @@ impl Axis {
     /// The first source pixel and the weights of the `n`-th pixel of the range.
     pub fn of(&self, n: usize) -> (usize, &[u16]) {
         (self.first[n] as usize, &self.weights[n * self.taps..(n + 1) * self.taps])
+    }
+
+    /// The tables, for whoever samples elsewhere.
+    pub fn tables(&self) -> Taps<'_> {
+        Taps { first: &self.first, weights: &self.weights, taps: self.taps }
     }
 
     /// The source pixels that are read, from the first to one beyond the last.

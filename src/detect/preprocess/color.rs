@@ -1,5 +1,6 @@
 //! Components to a tensor's channels.
 
+use crate::engine::sampling::Mixing;
 use crate::engine::spec::{Channels, ImageInput};
 use crate::frame::{ColorSpace, PixelFormat};
 
@@ -92,6 +93,23 @@ impl Mixer {
     /// A pixel value of 0..255 as channel `c` has it.
     pub fn normalised(&self, c: usize, value: f32) -> f32 {
         (value - self.mean[c]) * self.per_std[c]
+    }
+
+    /// The same as numbers, with nothing left out: for whoever samples elsewhere.
+    pub fn mixing(&self, pad: f32) -> Mixing {
+        let mut factor = self.factor;
+        let mut limit = 255.0;
+        if let How::Copy(order) = self.how {
+            // No product but one, and nothing is cut off.
+            limit = f32::MAX;
+            for (row, from) in factor.iter_mut().zip(order) {
+                *row = [0.0; 3];
+                row[from] = FIXED;
+            }
+        }
+        let (offset, mean, per_std) = (self.offset, self.mean, self.per_std);
+        let padding = std::array::from_fn(|c| self.normalised(c, pad));
+        Mixing { factor, offset, limit, mean, per_std, padding }
     }
 
     /// Writes a row of every channel to `tensor[c * plane + at..]`.

@@ -6,20 +6,29 @@
 //! so that the order does not matter but for clamping, which comes last. Where a tensor pixel's
 //! centre lies outside of the picture, it is padding.
 //!
+//! An engine may do the same where it computes: [`Preprocessor::plan`] works out a crop's tables,
+//! which [`Preprocessor::fill`] follows here, and [`Preprocessor::with_sampling`] hands on.
+//!
 //! - `axis`: which source pixels make a tensor pixel;
+//! - `blend`: the sums over rows and over columns;
 //! - `color`: components to channels.
 
 mod axis;
+mod blend;
 mod color;
 #[cfg(test)]
 mod tests;
 
 use std::ops::Range;
 
+use arrayvec::ArrayVec;
+
 use super::{Crop, DetectError};
+use crate::engine::sampling::{Part, Sampling};
 use crate::engine::spec::ImageInput;
 use crate::frame::{ImageView, PixelFormat};
 use axis::Axis;
+use blend::{blend_columns, blend_rows};
 use color::Mixer;
 
 /// Components of a picture: red, green, blue, or luma and two chromas, or luma alone.
@@ -94,6 +103,14 @@ fn groups(format: PixelFormat) -> Option<&'static [Group]> {
     })
 }
 
+/// What is to be done to make a tensor of a crop, but for the tables.
+pub struct Plan {
+    groups: &'static [Group],
+    mixer: Mixer,
+    columns: Range<usize>,
+    rows: Range<usize>,
+}
+
 /// Fills input tensors of one network. Keeps its tables between calls; allocates only when a
 /// larger picture comes than any before.
 pub struct Preprocessor {
@@ -136,12 +153,41 @@ impl Preprocessor {
         crop: &Crop,
         tensor: &mut [f32],
     ) -> Result<(), DetectError> {
+        let plan = self.plan(image, crop)?;
+        self.fill(&plan, image, tensor)
+    }
+
+    /// Works out what `crop` of a picture asks for. The plan holds until the next one is made.
+    ///
+    /// # Errors
+    /// As [`sample`](Self::sample).
+    pub fn plan(&mut self, image: &ImageView<'_>, crop: &Crop) -> Result<Plan, DetectError> {
         let groups = check(image)?;
         let usable = |s: f32| s > 0.0 && s <= MAX_SHRINK;
         let placed = crop.left.is_finite() && crop.top.is_finite();
         if !placed || !usable(crop.scale_x) || !usable(crop.scale_y) {
             return Err(DetectError::Picture(format!("{crop:?} cannot be sampled")));
         }
+        let ImageInput { width, height, .. } = self.input;
+        let mixer = Mixer::new(image.format, image.color, &self.input);
+        // Grey tensors need no chroma.
+        let groups = if mixer.needs_chroma() { groups } else { &groups[..1] };
+        let columns = inside(crop.left, crop.scale_x, width, image.width as usize);
+        let rows = inside(crop.top, crop.scale_y, height, image.height as usize);
+        self.tables(image, crop, groups, &columns, &rows);
+        Ok(Plan { groups, mixer, columns, rows })
+    }
+
+    /// Makes the tensor as the latest plan, which is that of `image`, says.
+    ///
+    /// # Errors
+    /// If the tensor is of another size.
+    pub fn fill(
+        &mut self,
+        plan: &Plan,
+        image: &ImageView<'_>,
+        tensor: &mut [f32],
+    ) -> Result<(), DetectError> {
         let ImageInput { width, height, channels, .. } = self.input;
         if tensor.len() != self.tensor_len() {
             return Err(DetectError::Picture(format!(
@@ -150,13 +196,7 @@ impl Preprocessor {
                 self.tensor_len()
             )));
         }
-        let mixer = Mixer::new(image.format, image.color, &self.input);
-        // Grey tensors need no chroma.
-        let groups = if mixer.needs_chroma() { groups } else { &groups[..1] };
-        let columns = inside(crop.left, crop.scale_x, width, image.width as usize);
-        let rows = inside(crop.top, crop.scale_y, height, image.height as usize);
-        self.tables(image, crop, groups, &columns, &rows);
-
+        let Plan { groups, mixer, columns, rows } = plan;
         let plane = width * height;
         for c in 0..channels.count() {
             let pad = mixer.normalised(c, self.input.pad);
@@ -173,7 +213,7 @@ impl Preprocessor {
         if columns.is_empty() {
             return Ok(());
         }
-        for (n, row) in rows.enumerate() {
+        for (n, row) in rows.clone().enumerate() {
             self.gather(image, groups, n, columns.len());
             let at = row * width + columns.start;
             let [a, b, c] = &self.components;
@@ -181,6 +221,41 @@ impl Preprocessor {
             mixer.mix([&a[..n], &b[..n], &c[..n]], tensor, at, plane);
         }
         Ok(())
+    }
+
+    /// Hands the latest plan, which is that of `image`, on to `make` as numbers. `mirrored`: the
+    /// tensor is to be written from right to left.
+    pub fn with_sampling<T>(
+        &self,
+        plan: &Plan,
+        image: &ImageView<'_>,
+        mirrored: bool,
+        make: impl FnOnce(&Sampling<'_>) -> T,
+    ) -> T {
+        let axes = self.columns.iter().zip(&self.rows);
+        let parts: ArrayVec<Part<'_>, COMPONENTS> = plan
+            .groups
+            .iter()
+            .zip(axes)
+            .map(|(group, (columns, rows))| Part {
+                plane: group.plane,
+                step: group.step,
+                members: group.members,
+                columns: columns.tables(),
+                rows: rows.tables(),
+            })
+            .collect();
+        make(&Sampling {
+            width: self.input.width,
+            height: self.input.height,
+            channels: self.input.channels.count(),
+            columns: (plan.columns.start, plan.columns.end),
+            rows: (plan.rows.start, plan.rows.end),
+            mirrored,
+            planes: &image.planes,
+            parts: &parts,
+            mixing: plan.mixer.mixing(self.input.pad),
+        })
     }
 
     /// Fills the tables for this crop; makes room first, for any crop of such a picture.
@@ -287,141 +362,4 @@ fn check(image: &ImageView<'_>) -> Result<&'static [Group], DetectError> {
         }
     }
     Ok(groups)
-}
-
-/// A byte as 8.8 fixed point, times a weight in 1/65536.
-#[inline(always)]
-fn part(byte: u8, weight: u16) -> u16 {
-    // In two halves, so that everything stays within 16 bits: eight pixels per instruction on
-    // SSE2 and NEON. The one-step form, through 32 bits, is half as fast.
-    let byte = u16::from(byte);
-    byte * (weight >> 8) + ((byte * (weight & 255)) >> 8)
-}
-
-/// `blended[span]` = the weighted sum of the rows, byte by byte.
-fn blend_rows(
-    rows: &[u8],
-    stride: usize,
-    weights: &[u16],
-    span: Range<usize>,
-    blended: &mut [u16],
-) {
-    let row = |t: usize| &rows[t * stride..][span.clone()];
-    let out = &mut blended[span.clone()];
-    let mut done = 0;
-    while done < weights.len() {
-        let w = &weights[done..];
-        match *w {
-            // Two rows are the common case (no shrinking), four the next common.
-            [a, b, c, d, ..] if done == 0 => {
-                let four = row(0).iter().zip(row(1)).zip(row(2).iter().zip(row(3)));
-                for (o, ((p, q), (r, s))) in out.iter_mut().zip(four) {
-                    *o = part(*p, a) + part(*q, b) + part(*r, c) + part(*s, d);
-                }
-                done = 4;
-            }
-            [a, b, ..] if done == 0 => {
-                for (o, (p, q)) in out.iter_mut().zip(row(0).iter().zip(row(1))) {
-                    *o = part(*p, a) + part(*q, b);
-                }
-                done = 2;
-            }
-            [a, b, ..] => {
-                let two = row(done).iter().zip(row(done + 1));
-                for (o, (p, q)) in out.iter_mut().zip(two) {
-                    *o += part(*p, a) + part(*q, b);
-                }
-                done += 2;
-            }
-            [a, ..] if done == 0 => {
-                for (o, p) in out.iter_mut().zip(row(0)) {
-                    *o = part(*p, a);
-                }
-                done = 1;
-            }
-            [a, ..] => {
-                // The last tap of an area is often empty.
-                if a != 0 {
-                    for (o, p) in out.iter_mut().zip(row(done)) {
-                        *o += part(*p, a);
-                    }
-                }
-                done += 1;
-            }
-            [] => break,
-        }
-    }
-}
-
-/// Weighted sums of neighbouring pixels of a blended row, for `N` components at their byte
-/// offsets.
-fn blend_columns<const N: usize>(
-    blended: &[u16],
-    columns: &Axis,
-    step: usize,
-    targets: [(&mut [u16], usize); N],
-) {
-    match step {
-        1 => with_step::<N, 1>(blended, columns, targets),
-        2 => with_step::<N, 2>(blended, columns, targets),
-        3 => with_step::<N, 3>(blended, columns, targets),
-        _ => with_step::<N, 4>(blended, columns, targets),
-    }
-}
-
-fn with_step<const N: usize, const STEP: usize>(
-    blended: &[u16],
-    columns: &Axis,
-    targets: [(&mut [u16], usize); N],
-) {
-    match columns.taps {
-        1 => with_taps::<N, STEP, 1>(blended, columns, targets),
-        2 => with_taps::<N, STEP, 2>(blended, columns, targets),
-        3 => with_taps::<N, STEP, 3>(blended, columns, targets),
-        4 => with_taps::<N, STEP, 4>(blended, columns, targets),
-        5 => with_taps::<N, STEP, 5>(blended, columns, targets),
-        6 => with_taps::<N, STEP, 6>(blended, columns, targets),
-        _ => with_any_taps::<N, STEP>(blended, columns, targets),
-    }
-}
-
-/// With everything but the data known when compiling: no bounds are checked within the loop over
-/// taps, and it is unrolled.
-fn with_taps<const N: usize, const STEP: usize, const TAPS: usize>(
-    blended: &[u16],
-    columns: &Axis,
-    mut targets: [(&mut [u16], usize); N],
-) {
-    let (weights, _) = columns.weights.as_chunks::<TAPS>();
-    for (i, (first, weights)) in columns.first.iter().zip(weights).enumerate() {
-        let pixels = &blended[*first as usize * STEP..][..TAPS * STEP];
-        for (target, offset) in &mut targets {
-            let offset = (*offset).min(STEP - 1);
-            let mut sum = 0;
-            for t in 0..TAPS {
-                sum += u32::from(pixels[t * STEP + offset]) * u32::from(weights[t]);
-            }
-            target[i] = (sum >> 16) as u16;
-        }
-    }
-}
-
-fn with_any_taps<const N: usize, const STEP: usize>(
-    blended: &[u16],
-    columns: &Axis,
-    mut targets: [(&mut [u16], usize); N],
-) {
-    let all = columns.first.iter().zip(columns.weights.chunks_exact(columns.taps));
-    for (i, (first, weights)) in all.enumerate() {
-        let pixels = &blended[*first as usize * STEP..][..columns.taps * STEP];
-        let mut sums = [0u32; N];
-        for (w, pixel) in weights.iter().zip(pixels.chunks_exact(STEP)) {
-            for (sum, (_, offset)) in sums.iter_mut().zip(&targets) {
-                *sum += u32::from(pixel[(*offset).min(STEP - 1)]) * u32::from(*w);
-            }
-        }
-        for (sum, (target, _)) in sums.iter().zip(&mut targets) {
-            target[i] = (sum >> 16) as u16;
-        }
-    }
 }

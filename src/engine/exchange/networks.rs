@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::board::{Board, Seat, Standing, lock};
+use crate::engine::sampling::Sampling;
 use crate::engine::{Engine, EngineError, Signature, StreamingLifter, TensorMut, TensorRef};
 use crate::pose::Computed;
 
@@ -90,6 +91,21 @@ impl Engine for Twofold<dyn Engine> {
             }
         }
         self.first.run(inputs, outputs)
+    }
+
+    /// The second engine's; if it fails, the first one has its turn when it is given the tensor.
+    fn run_sampled(
+        &mut self,
+        sampling: &Sampling<'_>,
+        outputs: &mut [TensorMut<'_>],
+    ) -> Result<bool, EngineError> {
+        let Some(second) = &mut self.second else {
+            return self.first.run_sampled(sampling, outputs);
+        };
+        second.run_sampled(sampling, outputs).or_else(|error| {
+            self.give_up(&error);
+            Ok(false)
+        })
     }
 
     fn exchange(&mut self) -> bool {

@@ -2,6 +2,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::*;
 use crate::engine::gate::Verdict;
+use crate::engine::sampling::{Mixing, Sampling};
 use crate::engine::{Catalog, ModelKind, Signature, TensorMut, TensorRef};
 
 const RIGHT: u8 = 0;
@@ -35,6 +36,18 @@ impl Engine for Numbered {
         }
         outputs[0].data.fill(self.number);
         Ok(())
+    }
+
+    /// Only the second ones do.
+    fn run_sampled(
+        &mut self,
+        _: &Sampling<'_>,
+        outputs: &mut [TensorMut<'_>],
+    ) -> Result<bool, EngineError> {
+        if self.number == 0.0 {
+            return Ok(false);
+        }
+        self.run(&[], outputs).map(|()| true)
     }
 }
 
@@ -145,6 +158,38 @@ fn a_failed_call_is_computed_by_the_first_engine_and_the_others_go_on() {
     let [only, _] = engines;
     drop(only);
     assert!(exchange.troubles().is_empty(), "the next pipeline begins anew");
+}
+
+#[test]
+fn a_picture_that_the_second_engine_fails_on_is_given_to_the_first_as_a_tensor() {
+    let (exchange, how) = exchange(2.0);
+    let [finder, _] = models();
+    let mut engine = exchange.load(&finder, Precision::F32, 1).unwrap();
+    let sampled = |engine: &mut Box<dyn Engine>| {
+        let sampling = Sampling {
+            width: 1,
+            height: 1,
+            channels: 1,
+            columns: (0, 0),
+            rows: (0, 0),
+            mirrored: false,
+            planes: &[],
+            parts: &[],
+            mixing: Mixing::default(),
+        };
+        let mut data = [f32::NAN];
+        let done = engine.run_sampled(&sampling, &mut [TensorMut { shape: &[1], data: &mut data }]);
+        (done.unwrap(), data[0])
+    };
+    assert!(!sampled(&mut engine).0, "the processor is given tensors");
+    work(&exchange);
+    assert!(engine.exchange());
+    assert_eq!(sampled(&mut engine), (true, 1.0));
+    how.store(FAILS, Ordering::SeqCst);
+    assert!(!sampled(&mut engine).0);
+    assert_eq!((exchange.troubles()[0].name, answer(engine.as_mut())), ("gpu-failed", 0.0));
+    how.store(RIGHT, Ordering::SeqCst);
+    assert!(!sampled(&mut engine).0, "it is for good");
 }
 
 #[test]

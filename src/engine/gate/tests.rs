@@ -169,7 +169,10 @@ fn answers_to_pictures_are_compared_with_the_reference() {
         let (mut wanted, mut given) = (Peaks::new((2, 3), false), Peaks::new(at, nan));
         let budget = Budget::keypoints(Precision::F16);
         let pictures = vec![vec![0.0; 16]; pictures];
-        verify_pictures(&mut wanted, &mut given, &pictures, &mut cells_apart, budget).unwrap()
+        let mut apart = cells_apart;
+        let mut both = SideBySide::new(&mut wanted, &mut given, &mut apart).unwrap();
+        pictures.iter().for_each(|picture| both.show(picture, None).unwrap());
+        both.verdict(budget)
     };
     assert!(judge((2, 3), false, 2).passed());
     let beside = judge((3, 3), false, 2);
@@ -182,10 +185,9 @@ fn answers_to_pictures_are_compared_with_the_reference() {
 fn a_network_of_other_tensors_is_not_compared() {
     let (mut wanted, mut given) = (Peaks::new((2, 3), false), Peaks::new((2, 3), false));
     given.signature.outputs[0].1 = vec![1, 2, 6, 8];
-    let budget = Budget::keypoints(Precision::F16);
-    let pictures = [vec![0.0; 16]];
-    let error =
-        verify_pictures(&mut wanted, &mut given, &pictures, &mut cells_apart, budget).unwrap_err();
+    let mut apart = cells_apart;
+    let both = SideBySide::new(&mut wanted, &mut given, &mut apart);
+    let Err(error) = both else { panic!("they are compared") };
     assert!(error.to_string().contains("tensors"), "{error}");
 }
 

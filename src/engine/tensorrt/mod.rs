@@ -3,6 +3,7 @@
 //! - `shim/`: its C++ interface as a C one, compiled by `build.rs`; `sys`: that and CUDA's driver, all
 //!   `unsafe` of this room;
 //! - [`version`]: which TensorRTs are served;
+//! - [`sampling`]: pictures become inputs on the GPU;
 //! - [`cache`]: engines once built, on disk; `file`: what is built, in which precision;
 //! - [`Machine`]: what of all that is here.
 //!
@@ -12,7 +13,9 @@
 //! lifter has two anyway (for one person, and for many).
 
 pub mod cache;
+mod engine;
 mod file;
+pub mod sampling;
 mod sys;
 pub mod version;
 
@@ -22,15 +25,14 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
-use super::spec::{Task, TensorSpec};
-use super::{
-    Backend, Engine, EngineError, ModelSpec, Precision, Signature, StreamingLifter, TensorMut,
-    TensorRef, streaming,
-};
+use super::spec::Task;
+use super::{Backend, Engine, EngineError, ModelSpec, Precision, StreamingLifter, streaming};
 use crate::handoff::Stop;
 use crate::memory::available_kib;
 use cache::{Cache, Key};
+pub use engine::TensorRtEngine;
 use file::{settled, typed};
+pub use sampling::PixelSampler;
 pub use sys::leave_if_busy;
 use version::{COMPILED_IN, Family};
 
@@ -126,6 +128,14 @@ impl Machine {
             (Ok(library), Ok(gpu)) => format!("{library} on {gpu}"),
             (Err(e), _) | (_, Err(e)) => e,
         }
+    }
+
+    /// The kernel that samples pictures, without a network: for tensors of `room` values at most.
+    ///
+    /// # Errors
+    /// If there is no GPU, or its driver does not take the kernel.
+    pub fn sampler(&self, room: usize) -> Result<PixelSampler, String> {
+        PixelSampler::new(self.first_gpu()?, room)
     }
 
     fn both(&self) -> Result<(&sys::Library, &'static sys::Gpu), EngineError> {
@@ -267,9 +277,14 @@ impl Machine {
     ) -> Result<TensorRtEngine, EngineError> {
         let (library, gpu) = self.both()?;
         let executor = sys::Executor::load(library, gpu, plan, batch, capture);
-        let executor = executor.map_err(|e| {
+        let mut executor = executor.map_err(|e| {
             EngineError::of_gpu(format!("{}: {e}", library.version), |e| model.problem(e))
         })?;
+        if model.kind().sees_pictures()
+            && let Err(e) = executor.sample_pictures()
+        {
+            log::warn!("{}: the processor samples its pictures: {e}", model.name);
+        }
         TensorRtEngine::new(model, batch, executor)
     }
 }
@@ -312,11 +327,6 @@ fn fixed(batch: usize, model: &ModelSpec) -> Result<[i32; 3], EngineError> {
         Ok(batch @ 1..) => Ok([batch; 3]),
         _ => Err(model.problem(format!("no engine for {batch} persons in a call"))),
     }
-}
-
-/// Shape and number of values of a signature's tensor.
-fn wanted((_, shape): &(String, Vec<usize>)) -> (&[usize], usize) {
-    (shape, shape.iter().product())
 }
 
 /// What the kernel says can be taken without swapping, bytes.
@@ -371,82 +381,6 @@ impl Backend for TensorRt {
             spec.streaming = None;
         }
         streaming::load(|part, batch| self.load(part, precision, batch), &model, persons)
-    }
-}
-
-/// One network on the GPU.
-pub struct TensorRtEngine {
-    model: String,
-    executor: sys::Executor,
-    signature: Signature,
-    /// Where the engine has what the signature names, in the signature's order.
-    places: [Vec<usize>; 2],
-}
-
-impl TensorRtEngine {
-    fn new(model: &ModelSpec, batch: usize, executor: sys::Executor) -> Result<Self, EngineError> {
-        let pair = |t: TensorSpec| (t.name, t.shape);
-        let signature = Signature {
-            inputs: model.inputs(batch).into_iter().map(pair).collect(),
-            outputs: model.outputs(batch).into_iter().map(pair).collect(),
-        };
-        let has = executor.tensors();
-        let place = |has: &[(String, Vec<usize>)], wanted: &[(String, Vec<usize>)]| {
-            let find = |w: &(String, Vec<usize>)| {
-                has.iter().position(|h| h == w).ok_or_else(|| {
-                    let problem = format!("the engine has {has:?}, {w:?} is not among it");
-                    model.problem(problem)
-                })
-            };
-            wanted.iter().map(find).collect::<Result<Vec<_>, _>>()
-        };
-        let places = [place(&has[0], &signature.inputs)?, place(&has[1], &signature.outputs)?];
-        Ok(Self { model: model.name.clone(), executor, signature, places })
-    }
-
-    /// True if a call is one CUDA graph.
-    pub fn is_graph(&self) -> bool {
-        self.executor.is_graph()
-    }
-
-    fn failed(&self, problem: String) -> EngineError {
-        EngineError::Run { model: self.model.clone(), problem }
-    }
-}
-
-impl Engine for TensorRtEngine {
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn run(
-        &mut self,
-        inputs: &[TensorRef<'_>],
-        outputs: &mut [TensorMut<'_>],
-    ) -> Result<(), EngineError> {
-        let s = &self.signature;
-        let given_in = inputs.iter().map(|t| (t.shape, t.data.len()));
-        let given_out = outputs.iter().map(|t| (t.shape, t.data.len()));
-        let right =
-            given_in.eq(s.inputs.iter().map(wanted)) && given_out.eq(s.outputs.iter().map(wanted));
-        if !right {
-            return Err(self.failed(format!("tensors are not those of {s:?}")));
-        }
-        for (tensor, place) in inputs.iter().zip(&self.places[0]) {
-            self.executor.input(*place).copy_from_slice(tensor.data);
-        }
-        self.executor.run(LIMIT).map_err(|e| match e {
-            sys::RunError::Failed(words) => self.failed(words),
-            sys::RunError::Hung(after) => EngineError::Hung {
-                model: self.model.clone(),
-                backend: NAME,
-                seconds: after.as_secs_f64(),
-            },
-        })?;
-        for (tensor, place) in outputs.iter_mut().zip(&self.places[1]) {
-            tensor.data.copy_from_slice(self.executor.output(*place));
-        }
-        Ok(())
     }
 }
 

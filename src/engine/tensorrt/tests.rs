@@ -84,6 +84,9 @@ fn a_driver_that_is_too_old_or_has_no_gpu_is_refused_in_its_own_words() {
         "cuGraphLaunch",
         "cuGraphDestroy",
         "cuGraphExecDestroy",
+        "cuModuleLoadData",
+        "cuModuleGetFunction",
+        "cuLaunchKernel",
     ];
     let mut text = String::from(
         "int cuInit(unsigned f) { return 100; }\n\

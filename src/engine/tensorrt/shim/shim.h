@@ -2,7 +2,7 @@
 //
 // The families' classes are laid out differently, so that shim.cpp is compiled once for each, against
 // that family's headers and in namespaces of its own. Nothing here links to TensorRT or to CUDA: the
-// factories come from libraries that Rust has opened. The Rust twin of this file is ../sys.rs.
+// factories come from libraries that Rust has opened. The Rust twin of this file is ../sys/shim.rs.
 #pragma once
 
 #include <stddef.h>

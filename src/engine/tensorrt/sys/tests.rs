@@ -1,0 +1,177 @@
+//! An executor on a stand-in for CUDA's driver, with an engine that hands on half of what it reads.
+
+use std::ffi::{CStr, c_char};
+use std::process::Command;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use super::super::sampling::Job;
+use super::driver::Cuda;
+use super::shim::{Api, RawBuild, RawTensor};
+use super::*;
+use crate::engine::sampling::{Mixing, Part, Sampling, Taps};
+use crate::frame::Plane;
+
+const SIDE: usize = 4;
+const VALUES: usize = SIDE * SIDE;
+const LIMIT: Duration = Duration::from_secs(2);
+
+/// Where input and output are, and the driver: of the one engine that there is at a time.
+static ENGINE: Mutex<(DevicePtr, DevicePtr, usize)> = Mutex::new((0, 0, 0));
+
+unsafe extern "C" fn build(_: *const RawBuild) -> i32 {
+    1
+}
+
+unsafe extern "C" fn load(
+    _: Ptr,
+    _: *const u8,
+    _: usize,
+    _: Ptr,
+    _: extern "C" fn(Ptr, i32, *const c_char),
+) -> Ptr {
+    (&raw const ENGINE).cast_mut().cast()
+}
+
+unsafe extern "C" fn unload(_: Ptr) {}
+
+unsafe extern "C" fn tensors(_: Ptr) -> i32 {
+    2
+}
+
+unsafe extern "C" fn tensor(_: Ptr, index: i32, to: *mut RawTensor) -> i32 {
+    let name = if index == 0 { c"in" } else { c"out" }.as_ptr();
+    let dims = [1, 1, SIDE as i64, SIDE as i64, 0, 0, 0, 0];
+    // SAFETY: the caller's own.
+    unsafe {
+        to.write(RawTensor { name, is_input: i32::from(index == 0), kind: 0, rank: 4, dims })
+    };
+    1
+}
+
+unsafe extern "C" fn set_shape(_: Ptr, _: *const c_char, _: i32, _: *const i64) -> i32 {
+    1
+}
+
+unsafe extern "C" fn bind(_: Ptr, name: *const c_char, address: DevicePtr) -> i32 {
+    let mut engine = ENGINE.lock().unwrap();
+    // SAFETY: names are those of `tensor`.
+    if unsafe { CStr::from_ptr(name) } == c"in" {
+        engine.0 = address
+    } else {
+        engine.1 = address
+    }
+    1
+}
+
+/// The first half of the output is the input's second half: copies, which the stand-in does in their
+/// turn.
+unsafe extern "C" fn enqueue(_: Ptr, stream: Ptr) -> i32 {
+    let (input, output, cuda) = *ENGINE.lock().unwrap();
+    let half = VALUES / 2 * size_of::<f32>();
+    // SAFETY: the stand-in's memory is the processor's, and the driver stays open.
+    unsafe {
+        let cuda = &*(cuda as *const Cuda);
+        let from = (input as usize + half) as *const std::ffi::c_void;
+        i32::from((cuda.to_device)(output, from, half, stream) == 0)
+    }
+}
+
+static API: Api = Api {
+    shim_version: 0,
+    header_version: 0,
+    build,
+    load,
+    unload,
+    tensors,
+    tensor,
+    set_shape,
+    bind,
+    enqueue,
+};
+
+/// A driver that stands in; `None` without a C++ compiler.
+fn stand_in(folder: &Path) -> Option<&'static Driver> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let made = folder.join("libcuda-standing-in.so");
+    let status = Command::new("c++")
+        .args(["-std=c++14", "-O1", "-ffp-contract=off", "-shared", "-fPIC", "-I"])
+        .arg(root.join("src/engine/tensorrt/sampling"))
+        .arg(root.join("tests/support/standing_in_for_cuda.cpp"))
+        .arg("-o")
+        .arg(&made)
+        .status();
+    let Ok(status) = status else {
+        eprintln!("skipped: no C++ compiler");
+        return None;
+    };
+    assert!(status.success());
+    Some(Driver::open(&made).unwrap())
+}
+
+/// Runs a picture whose pixels are `first`, `first` + 1 and so on; what is answered, and should be.
+fn from_picture(executor: &mut Executor, first: u8) -> Option<(Vec<f32>, Vec<f32>)> {
+    let bytes: Vec<u8> = (0..VALUES as u8).map(|n| first + n).collect();
+    let places = [0, 1, 2, 3];
+    let taps = Taps { first: &places, weights: &[65535; SIDE], taps: 1 };
+    let parts = [Part { plane: 0, step: 1, members: &[(0, 0)], columns: taps, rows: taps }];
+    let mut mixing = Mixing { limit: f32::MAX, per_std: [1.0; 3], ..Mixing::default() };
+    mixing.factor[0][0] = 1.0;
+    let sampling = Sampling {
+        width: SIDE,
+        height: SIDE,
+        channels: 1,
+        columns: (0, SIDE),
+        rows: (0, SIDE),
+        mirrored: false,
+        planes: &[Plane { data: &bytes, stride: SIDE }],
+        parts: &parts,
+        mixing,
+    };
+    let sampled = executor.run_sampled(&Job::new(sampling).unwrap(), LIMIT);
+    sampled.map_err(driver::RunError::words).unwrap().then(|| {
+        let value = |b: &u8| {
+            let b = u32::from(*b);
+            (((b * 255 + ((b * 255) >> 8)) * 65535) >> 16) as f32
+        };
+        (half_of(executor), bytes[VALUES / 2..].iter().map(value).collect())
+    })
+}
+
+fn half_of(executor: &Executor) -> Vec<f32> {
+    executor.output(0)[..VALUES / 2].to_vec()
+}
+
+fn from_tensor(executor: &mut Executor, first: f32) -> (Vec<f32>, Vec<f32>) {
+    let tensor: Vec<f32> = (0..VALUES).map(|n| first + n as f32).collect();
+    executor.input(0).copy_from_slice(&tensor);
+    executor.run(LIMIT).map_err(driver::RunError::words).unwrap();
+    (half_of(executor), tensor[VALUES / 2..].to_vec())
+}
+
+#[test]
+fn an_engine_is_run_from_tensors_and_from_pictures_by_turns() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(driver) = stand_in(folder.path()) else { return };
+    for (integrated, graphs) in [(false, true), (false, false), (true, true), (true, false)] {
+        let mut gpu = driver.gpu().unwrap();
+        gpu.integrated = integrated;
+        let gpu: &'static Gpu = Box::leak(Box::new(gpu));
+        let cuda: *const Cuda = gpu.enter().unwrap();
+        ENGINE.lock().unwrap().2 = cuda as usize;
+        let library = Library::of(&API).unwrap();
+        let mut executor = Executor::load(&library, gpu, &[0], 1, graphs).unwrap();
+        assert_eq!(executor.is_graph(), graphs);
+        assert_eq!(from_picture(&mut executor, 7), None, "nobody said that it sees pictures");
+        executor.sample_pictures().unwrap();
+        for n in 0..3_u8 {
+            let what = format!("integrated: {integrated}, graphs: {graphs}, turn {n}");
+            let (given, wanted) = from_tensor(&mut executor, 100.0 + f32::from(n));
+            assert_eq!(given, wanted, "{what}");
+            for first in [200 + n, 30 + n] {
+                let (given, wanted) = from_picture(&mut executor, first).unwrap();
+                assert_eq!(given, wanted, "{what}");
+            }
+        }
+    }
+}

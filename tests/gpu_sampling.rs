@@ -1,0 +1,265 @@
+//! The GPU's sampling kernel, run on the processor: does it make the very tensors that
+//! `detect::preprocess` makes? Compiled by the C++ compiler that is here, with its sanitizers if it
+//! has them; and behind a library that stands in for CUDA's driver, for whatever calls that.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a panic is how a test fails"
+)]
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use posewire::detect::Crop;
+use posewire::detect::preprocess::Preprocessor;
+use posewire::engine::sampling::Sampling;
+use posewire::engine::spec::{Channels, ImageInput, Letterbox};
+use posewire::engine::tensorrt::Machine;
+use posewire::engine::tensorrt::sampling::Job;
+use posewire::frame::{ColorSpace, ImageLayout, PixelFormat};
+
+const FORMATS: [PixelFormat; 11] = [
+    PixelFormat::Gray8,
+    PixelFormat::Gray16,
+    PixelFormat::Rgb8,
+    PixelFormat::Bgr8,
+    PixelFormat::Yuyv,
+    PixelFormat::Uyvy,
+    PixelFormat::Nv12,
+    PixelFormat::Nv21,
+    PixelFormat::I420,
+    PixelFormat::I422,
+    PixelFormat::I444,
+];
+
+/// Numbers without order, the same ones every time (xorshift).
+struct Random(u32);
+
+impl Random {
+    fn next(&mut self) -> u32 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 17;
+        self.0 ^= self.0 << 5;
+        self.0
+    }
+
+    fn below(&mut self, end: u32) -> u32 {
+        (self.next() >> 8) % end
+    }
+
+    fn within(&mut self, low: f32, high: f32) -> f32 {
+        low + (high - low) * (self.next() >> 8) as f32 / 16_777_216.0
+    }
+}
+
+/// `source` as `made`; false without a C++ compiler.
+fn compile(source: &str, made: &Path, options: &[&str]) -> Result<bool, String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let done = Command::new(std::env::var("CXX").unwrap_or_else(|_| "c++".into()))
+        // Products and sums apart, as the kernel has them: on ARM a compiler makes one step of them.
+        .args(["-std=c++14", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off"])
+        .args(options)
+        .arg("-I")
+        .arg(root.join("src/engine/tensorrt/sampling"))
+        .arg(root.join(source))
+        .arg("-o")
+        .arg(made)
+        .output();
+    match done {
+        Ok(done) if done.status.success() => Ok(true),
+        Ok(done) => Err(format!("{source}: {}", String::from_utf8_lossy(&done.stderr))),
+        Err(e) => {
+            eprintln!("skipped: no C++ compiler ({e})");
+            Ok(false)
+        }
+    }
+}
+
+/// What the program makes of jobs, one after the other.
+fn run(program: &Path, jobs: Vec<u8>) -> Vec<f32> {
+    let mut child = Command::new(program)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it was just compiled");
+    let mut input = child.stdin.take().unwrap();
+    // Both pipes are smaller than what goes through them.
+    let writer = std::thread::spawn(move || input.write_all(&jobs));
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "the kernel read or wrote beside its memory");
+    writer.join().unwrap().unwrap();
+    let (values, rest) = output.stdout.as_chunks::<4>();
+    assert!(rest.is_empty());
+    values.iter().map(|bytes| f32::from_ne_bytes(*bytes)).collect()
+}
+
+/// A picture of random bytes, whose last row lacks its padding.
+fn picture(format: PixelFormat, random: &mut Random) -> (ImageLayout, Vec<u8>) {
+    let (w, h) = match random.below(8) {
+        0 => (1 + random.below(3), 1 + random.below(3)),
+        _ => (20 + random.below(140), 16 + random.below(110)),
+    };
+    let bits = random.next();
+    let color = ColorSpace { bt709: bits & 1 == 1, full_range: bits & 2 == 2 };
+    let mut layout = ImageLayout::packed(w, h, format, color);
+    let padding = random.below(20) as usize;
+    let mut end = 0;
+    for plane in &mut layout.planes {
+        let (row, rows) = (plane.stride, plane.len / plane.stride);
+        plane.stride += padding;
+        plane.offset = end;
+        plane.len = plane.stride * (rows - 1) + row;
+        end += plane.len;
+    }
+    // Extremes, too: sums are largest there.
+    let bytes = (0..end).map(|_| [0, 255, random.next() as u8][random.below(3) as usize]).collect();
+    (layout, bytes)
+}
+
+fn input(random: &mut Random) -> ImageInput {
+    let channels = [Channels::Rgb, Channels::Bgr, Channels::Gray][random.below(3) as usize];
+    let mut three = |low, high| std::array::from_fn(|_| random.within(low, high));
+    let (mean, std) = (three(0.0, 130.0), three(1.0, 70.0));
+    let (width, height) = (1 + random.below(60) as usize, 1 + random.below(50) as usize);
+    ImageInput { name: "x".into(), width, height, channels, mean, std, pad: 114.0 }
+}
+
+/// Enlarged or shrunk, within the picture or beyond its borders, or beside it.
+fn crop(layout: &ImageLayout, input: &ImageInput, random: &mut Random) -> Crop {
+    let (w, h) = (layout.width as f32, layout.height as f32);
+    if random.below(4) == 0 {
+        let place = [Letterbox::Centre, Letterbox::TopLeft][random.below(2) as usize];
+        return Crop::letterbox(layout.width, layout.height, input, place);
+    }
+    let most = [0.4, 1.2, 5.0, 30.0][random.below(4) as usize];
+    Crop {
+        left: random.within(-w, w),
+        top: random.within(-h, h),
+        scale_x: random.within(0.05, most),
+        scale_y: random.within(0.05, most),
+    }
+}
+
+/// A crop of a picture, what makes its input, and what the processor makes of it.
+struct Case {
+    layout: ImageLayout,
+    bytes: Vec<u8>,
+    input: ImageInput,
+    crop: Crop,
+    mirrored: bool,
+    tensor: Vec<f32>,
+}
+
+impl Case {
+    fn new(format: PixelFormat, random: &mut Random) -> Self {
+        let (layout, bytes) = picture(format, random);
+        let input = input(random);
+        let crop = crop(&layout, &input, random);
+        let mirrored = random.below(2) == 1;
+        let mut preprocessor = Preprocessor::new(&input);
+        let mut tensor = vec![f32::NAN; preprocessor.tensor_len()];
+        preprocessor.sample(&layout.picture(&bytes).unwrap(), &crop, &mut tensor).unwrap();
+        if mirrored {
+            tensor.chunks_exact_mut(input.width).for_each(<[f32]>::reverse);
+        }
+        Self { layout, bytes, input, crop, mirrored, tensor }
+    }
+
+    fn with_sampling<T>(&self, act: impl FnOnce(&Sampling<'_>) -> T) -> T {
+        let image = self.layout.picture(&self.bytes).unwrap();
+        let mut preprocessor = Preprocessor::new(&self.input);
+        let plan = preprocessor.plan(&image, &self.crop).unwrap();
+        preprocessor.with_sampling(&plan, &image, self.mirrored, act)
+    }
+
+    fn check(&self, made: &[f32]) {
+        let Self { layout, input, crop, .. } = self;
+        for (n, (a, b)) in made.iter().zip(&self.tensor).enumerate() {
+            assert_eq!(
+                a.to_bits(),
+                b.to_bits(),
+                "{n}: {a}, not {b}: {layout:?} {input:?} {crop:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_gpus_kernel_makes_the_cpus_tensors_bit_by_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("sample");
+    let watched = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"];
+    let source = "src/engine/tensorrt/sampling/host.cpp";
+    let made = compile(source, &program, &watched).or_else(|e| {
+        eprintln!("without sanitizers: {e}");
+        compile(source, &program, &[])
+    });
+    if !made.unwrap() {
+        return;
+    }
+    let mut random = Random(0x2545_f491);
+    let (mut jobs, mut cases) = (Vec::new(), Vec::new());
+    for format in FORMATS {
+        for _ in 0..60 {
+            let case = Case::new(format, &mut random);
+            case.with_sampling(|sampling| {
+                let job = Job::new(*sampling).unwrap();
+                let start = jobs.len() + 4;
+                jobs.extend(u32::try_from(job.len()).unwrap().to_ne_bytes());
+                jobs.resize(start + job.len(), 0xff);
+                assert!(job.write(&mut jobs[start..]));
+            });
+            cases.push(case);
+        }
+    }
+    let made = run(&program, jobs);
+    let mut rest = &made[..];
+    for case in cases {
+        let (its, others) = rest.split_at(case.tensor.len());
+        case.check(its);
+        rest = others;
+    }
+    assert!(rest.is_empty());
+}
+
+/// Says to the test that it runs itself, with the stand-in as its driver.
+const INSIDE: &str = "POSEWIRE_TEST_STAND_IN";
+
+#[test]
+fn the_driver_is_called_as_it_wants_to_be_and_memory_is_allocated_once() {
+    if std::env::var_os(INSIDE).is_some() {
+        let mut sampler = Machine::get().sampler(3 * 64 * 64).unwrap();
+        let mut random = Random(0x1234_5678);
+        for format in FORMATS.repeat(8) {
+            let case = Case::new(format, &mut random);
+            let mut made = vec![f32::NAN; case.tensor.len()];
+            case.with_sampling(|sampling| sampler.sample(sampling)).unwrap();
+            sampler.read(&mut made).unwrap();
+            case.check(&made);
+        }
+        let said = Machine::get().sampler(1).err().unwrap_or_default();
+        assert!(
+            said.contains("OUT_OF_MEMORY"),
+            "more may be allocated than the test thinks: {said}"
+        );
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let library = folder.path().join("libcuda.so.1");
+    let source = "tests/support/standing_in_for_cuda.cpp";
+    if !compile(source, &library, &["-shared", "-fPIC"]).unwrap() {
+        return;
+    }
+    let name = "the_driver_is_called_as_it_wants_to_be_and_memory_is_allocated_once";
+    let again = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", name, "--nocapture"])
+        .env(INSIDE, "1")
+        .env("LD_LIBRARY_PATH", folder.path())
+        // A tensor; and a job's, on either side.
+        .env("ALLOCATIONS", "3")
+        .output()
+        .unwrap();
+    assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stderr));
+}
