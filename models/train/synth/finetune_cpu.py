@@ -81,7 +81,7 @@ class Crops:
             k = R.choice(len(self.p), p=self.p)
             img, s0 = self.rx[k], np.array([288.0, 384.0])
             kp, w, b = self.rkp[k] * [288, 384, 1], self.rw[k].copy(), self.rbox[k].reshape(2, 2) * s0
-            kp[:, 2] = np.where(kp[:, 2] > 0.5, 2, 1)
+            kp[:, 2] = np.where(kp[:, 2] > 0.5, 2, np.where(kp[:, 2] < 0, 0, 1))
             c, ext = b.mean(0), (b[1] - b[0]) * 1.25
             if R.random() < 0.2:
                 part = R.uniform(0.45, 0.9)

@@ -143,6 +143,57 @@ def folded(net):
     return net
 
 
+def read_onnx(net, path):
+    """Load weights that `export` wrote. They have batch norm folded, so the norms become the identity plus the folded bias; `set_statistics` makes them fit for training."""
+    import onnx
+    import numpy as np
+    from onnx import numpy_helper
+    held = {i.name.removesuffix(".f16").removeprefix("net."): torch.from_numpy(numpy_helper.to_array(i).astype(np.float32)) for i in onnx.load(path).graph.initializer}
+    state = net.state_dict()
+    for name, m in net.named_modules():
+        if isinstance(m, Unit):
+            norm = name + ".1."
+            state[name + ".0.weight"] = held[name + ".0.weight"]
+            state[norm + "weight"], state[norm + "bias"] = torch.ones_like(m[1].weight), held[name + ".0.bias"]
+            state[norm + "running_mean"], state[norm + "running_var"] = torch.zeros_like(m[1].running_mean), torch.full_like(m[1].running_var, 1 - m[1].eps)
+        elif isinstance(m, nn.Conv2d) and name + ".bias" in state:
+            state[name + ".weight"], state[name + ".bias"] = held[name + ".weight"], held[name + ".bias"]
+    net.load_state_dict(state)
+    return net
+
+
+def set_statistics(net, batches):
+    """Give every batch norm of a net from `read_onnx` the mean and variance of what it sees on `batches`, and the weight and bias that undo them: the same function in eval mode, and in train
+    mode up to the spread between batches. Filters are scaled to norm 1, so that an optimiser step changes each by the same share whatever factor was folded into it."""
+    units = [m for m in net.modules() if isinstance(m, Unit)]
+    sums = {m[0]: [0, 0.0, 0.0] for m in units}
+
+    def gather(conv, _, out):
+        t, o = sums[conv], out.detach().double()
+        t[0] += o.numel() // o.shape[1]
+        t[1] = t[1] + o.sum((0, 2, 3))
+        t[2] = t[2] + (o ** 2).sum((0, 2, 3))
+
+    hooks = [m[0].register_forward_hook(gather) for m in units]
+    net.eval()
+    with torch.no_grad():
+        for x in batches:
+            net(x)
+        for h in hooks:
+            h.remove()
+        for conv, norm in [(m[0], m[1]) for m in units]:
+            n, total, squares = sums[conv]
+            k = 1 / conv.weight.flatten(1).norm(dim=1).double().clamp(min=1e-6)
+            mean = total / n
+            var = (squares / n - mean ** 2).clamp(min=0)
+            conv.weight.mul_(k.float().view(-1, 1, 1, 1))
+            norm.bias.add_(mean.float())
+            norm.weight.copy_((k ** 2 * var + norm.eps).sqrt() / k)
+            norm.running_mean.copy_(k * mean)
+            norm.running_var.copy_(k ** 2 * var)
+    return net
+
+
 def macs(net, shape):
     """Multiply-accumulates of the convolutions for one input of `shape`."""
     total = 0

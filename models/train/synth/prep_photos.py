@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
 """Permissive photographs -> OUT/pictures.npz: backgrounds, person crops with the teacher's keypoints, whole pictures with boxes.
 
-  prep_photos.py DATA OUT [PANORAMAS]
+  prep_photos.py DATA OUT [PANORAMAS] [--photos FOLDER ...]
 
-DATA/photos holds the pictures and LIST.csv, DATA/models the teachers (teacher.py). Everything is stored as JPEG.
+DATA/photos holds the pictures and LIST.csv, DATA/models the teachers (teacher.py); --photos names folders to be used instead of DATA/photos (which may be one of them). Everything is stored
+as JPEG. Every scene is drawn equally often, however many frames there are of it; a picture with n labelled people counts sqrt(n) times for the keypoints.
 """
+import argparse
 import csv
 import os
 import re
-import sys
+import zlib
 
 import cv2
 import numpy as np
@@ -17,8 +19,16 @@ import teacher
 
 R = np.random.default_rng(3)
 HELD_OUT = re.compile(r"test_couple|test_tada|yogi_squat|img_side_lunge_right|_walk\.mkv|test_t_pose|Pilots")
+# Pictures of many places (PHOTOS.md): each is a scene.
+OWN_NAME = re.compile(r"(18f|aws|azure|carpentries|clothing|coco|librarycarpentry|oipc|openimages|peacecorps|swcarpentry|turingway|usgov|vagov)_")
+NOBODY = re.compile(r"clothing_")  # the teacher takes clothes for people
 AW, AH = 288, 384     # person crops
 PW, PH = 480, 384     # whole pictures, letterboxed at the top left
+
+
+def held_out(name, scene):
+    """The first list's twelve persons as ever; of scenes known by their own name one in twelve."""
+    return bool(HELD_OUT.search(name)) or (OWN_NAME.match(name) is not None and zlib.crc32(scene.encode()) % 12 == 0)
 
 
 def group(name):
@@ -28,7 +38,7 @@ def group(name):
     return re.sub(r"(_f\d+)?\.(jpg|png)$", "", re.sub(r"asl_gestures_\w+\.mkv", "asl", name))
 
 
-def jpeg(img, q=84):
+def jpeg(img, q=70):
     return np.frombuffer(cv2.imencode(".jpg", img, [cv2.IMWRITE_JPEG_QUALITY, q])[1].tobytes(), np.uint8)
 
 
@@ -126,33 +136,40 @@ def panoramas(folder, per):
     return out
 
 
-def main(data, folder, hdri=None):
+def main():
+    a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    a.add_argument("data")
+    a.add_argument("out")
+    a.add_argument("panoramas", nargs="?")
+    a.add_argument("--photos", nargs="+", help="folders with pictures and LIST.csv")
+    a.add_argument("--sheets", default="/tmp", help="folder for contact sheets to be looked at")
+    a = a.parse_args()
+    data, folder, hdri = a.data, a.out, a.panoramas
     tp, det = teacher.TinyPose(os.path.join(data, "models")), teacher.RtmDet(os.path.join(data, "models"))
-    rows = [r["local"] for r in csv.DictReader(open(os.path.join(data, "photos", "LIST.csv"))) if r["local"]]
+    rows = [(f, r["local"]) for f in a.photos or [os.path.join(data, "photos")] for r in csv.DictReader(open(os.path.join(f, "LIST.csv"))) if r["local"]]
     size = {}
-    for n in rows:
+    for _, n in rows:
         size[group(n)] = size.get(group(n), 0) + 1
-    crops, ckp, cbox, cw, ctrain, photos, pbox, pw, ptrain, back, sheet = [], [], [], [], [], [], [], [], [], [], []
+    crops, ckp, cbox, cw, cin, ctrain, photos, pbox, pw, pin, ptrain, back, sheet = ([] for _ in range(13))
     made = {}
-    for name in rows:
-        img = cv2.imread(os.path.join(data, "photos", name))
+    for where, name in rows:
+        img = cv2.imread(os.path.join(where, name))
         if img is None:
             print("unreadable", name)
             continue
         g = group(name)
-        share = 1.0 / size[g] ** 0.65
-        train = 0.0 if HELD_OUT.search(name) else share
+        train = 0.0 if held_out(name, g) else 1.0 / size[g]
         d = det(img)
-        d = d[d[:, 4] > 0.15]
+        d = d[d[:, 4] > (9 if NOBODY.match(name) else 0.15)]
         boxes, state = np.zeros((12, 4), np.float32), np.zeros(12, np.float32)
         s = min(PW / img.shape[1], PH / img.shape[0])
         sure = []
         for k, b in enumerate(d[:12]):
             p = tp(img, b[:4])
-            good = (p[:, 2] > 0.35).sum()
-            ok = b[4] > 0.5 and good >= 5
+            good = p[p[:, 2] > 0.35, 2]
             boxes[k] = b[:4] * s / [PW, PH, PW, PH]
-            state[k] = 1 if ok else 2
+            state[k] = 1 if b[4] > 0.5 and len(good) >= 4 else 2
+            ok = state[k] == 1 and len(good) >= 5 and good.mean() > 0.55
             # Only persons whose box is not mostly another one's.
             if ok and max([iou(b, o) for j, o in enumerate(d) if j != k and o[4] > 0.4] or [0]) < 0.45 and b[3] - b[1] > 70:
                 sure.append((b, p))
@@ -162,6 +179,7 @@ def main(data, folder, hdri=None):
         photos.append(jpeg(canvas))
         pbox.append(boxes)
         pw.append(state)
+        pin.append([r.shape[1] / PW, r.shape[0] / PH])
         ptrain.append(train)
         for b, p in sure:
             c, ext = teacher.crop_box(b[:4])
@@ -175,8 +193,12 @@ def main(data, folder, hdri=None):
             cbox.append((np.array(b[:4]).reshape(2, 2) - o) / ext)
             # Trust joints the teacher is sure of; where it sees nothing at all the target is "absent", elsewhere nothing is asked.
             w = np.clip((p[:, 2] - 0.25) / 0.3, 0, 1)
+            # What the teacher guesses beyond the picture's border is absent (score -1).
+            gone = (p[:, 0] < -1) | (p[:, 1] < -1) | (p[:, 0] > img.shape[1]) | (p[:, 1] > img.shape[0])
+            q[gone, 2], w[gone] = -1, 1
             cw.append(w)
-            ctrain.append(train)
+            cin.append((np.array([[0, 0], img.shape[1::-1]]) - o) / ext)
+            ctrain.append(train / len(sure) ** 0.5)
             if made.get("s" + g, 0) < 2:
                 made["s" + g] = made.get("s" + g, 0) + 1
                 for x, y, v in q:
@@ -185,13 +207,14 @@ def main(data, folder, hdri=None):
                 sheet.append(cv2.resize(t, (144, 192)))
         # Backgrounds: squares without people; or the picture with its people painted over.
         h, w = img.shape[:2]
+        most = 1 if OWN_NAME.match(name) else 6
         for attempt in range(30):
-            if made.get(g, 0) >= 6 and attempt > 0:
+            if made.get(g, 0) >= most and attempt > 0:
                 break
             side = int(R.uniform(0.3, 0.95) * min(h, w))
             x, y = R.integers(0, w - side + 1), R.integers(0, h - side + 1)
             over = max([max(0, min(b[2], x + side) - max(b[0], x)) * max(0, min(b[3], y + side) - max(b[1], y)) / side ** 2 for b in d] or [0])
-            if over < 0.01 and side > 90 and made.get(g, 0) < 6:
+            if over < 0.01 and side > 90 and made.get(g, 0) < most:
                 back.append(jpeg(cv2.resize(img[y:y + side, x:x + side], (256, 256), interpolation=cv2.INTER_AREA)))
                 made[g] = made.get(g, 0) + 1
         if made.get("p" + g, 0) < 1:
@@ -214,14 +237,14 @@ def main(data, folder, hdri=None):
     pack(out, "crops", crops)
     pack(out, "photos", photos)
     f = lambda a: np.array(a, np.float32)
-    out.update(crop_kp=f(ckp), crop_box=f(cbox).reshape(-1, 4), crop_w=f(cw), crop_train=f(ctrain), photo_box=f(pbox), photo_w=f(pw), photo_train=f(ptrain), scenes=scenes_n)
+    out.update(crop_kp=f(ckp), crop_box=f(cbox).reshape(-1, 4), crop_w=f(cw), crop_in=f(cin).reshape(-1, 4), crop_train=f(ctrain), photo_box=f(pbox), photo_w=f(pw), photo_in=f(pin), photo_train=f(ptrain), scenes=scenes_n)
     np.savez(os.path.join(folder, "pictures.npz"), **out)
     print("backgrounds", len(back), "crops", len(crops), "held out", int((f(ctrain) == 0).sum()), "photos", len(photos), "scenes", len(size), os.path.getsize(os.path.join(folder, "pictures.npz")))
-    cv2.imwrite("/tmp/teacher.png", np.concatenate([np.concatenate((sheet + [sheet[0] * 0] * 20)[i:i + 16], 1) for i in range(0, len(sheet), 16)]))
+    cv2.imwrite(os.path.join(a.sheets, "teacher.png"), np.concatenate([np.concatenate((sheet + [sheet[0] * 0] * 20)[i:i + 16], 1) for i in range(0, len(sheet), 16)]))
     bk = [cv2.resize(cv2.imdecode(b, 1), (96, 96)) for b in shown + back[-60:]]
     bk += [bk[0] * 0] * 20
-    cv2.imwrite("/tmp/back.png", np.concatenate([np.concatenate(bk[i:i + 20], 1) for i in range(0, len(bk) - 20, 20)]))
+    cv2.imwrite(os.path.join(a.sheets, "back.png"), np.concatenate([np.concatenate(bk[i:i + 20], 1) for i in range(0, len(bk) - 20, 20)]))
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:4])
+    main()

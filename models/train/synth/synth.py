@@ -165,6 +165,7 @@ class Synth:
         self.real_scenes = int(z["scenes"])
         self.tex, self.crop_px, self.photo_px = stack("backgrounds"), stack("crops"), stack("photos")
         self.crop_kp, self.crop_box, self.crop_w, self.crop_train = t("crop_kp"), t("crop_box"), t("crop_w"), t("crop_train")
+        self.crop_in, self.photo_in = t("crop_in"), t("photo_in")  # where the photograph lies in its atlas tile
         self.photo_box, self.photo_w, self.photo_train = t("photo_box"), t("photo_w"), t("photo_train")
 
     # ---- the renderer's calls -------------------------------------------------------------------------------------------------------
@@ -395,6 +396,9 @@ class Synth:
         thing = d.chance(B, 0.3) | (nobody & d.chance(B, 0.75))
         thing[:R] = False  # on photographs it would hide what the teacher saw
         props = self.together(B, self.props(B, 9, cam, centre, lm[:, 9:11], dist), self.structures(cam, at, thing, lm, seated))
+        bare = d.chance(B, 0.6)  # few things before photographs, which are few themselves
+        bare[R:] = False
+        props[0][bare[props[3]]] = -1.0
         lm = torch.where(nobody[:, None, None], torch.tensor(-5.0, device=dev), lm)
         rgb, zb, _, count = self.draw(B, W, H, person, pos, nrm, image, props, proj, rows, self.crop_px)
         kp = torch.zeros(B, 17, 3, device=dev)
@@ -435,12 +439,23 @@ class Synth:
         h = ext[:, 1].clone()
         ext[:, 1] = torch.where(half, h * part, h)
         c[:, 1] = torch.where(half, c[:, 1] - h * (1 - part) / 2, c[:, 1])
+        # Or the picture ends at the left or right, and for half of these below: what lies behind its border is grey, as at run time.
+        side, w = d.chance(R, 0.15), ext[:, 0].clone()
+        keep, way = d.u(R, 0.5, 0.9), torch.where(d.chance(R, 0.5), 1.0, -1.0)
+        ext[:, 0] = torch.where(side, w * keep, w)
+        c[:, 0] = torch.where(side, c[:, 0] + way * w * (1 - keep) / 2, c[:, 0])
+        end, seen = half & d.chance(R, 0.5), (c.clone(), ext / 1.25)
         ext = torch.maximum(ext, ext.flip(1) * torch.tensor([W / H, H / W], device=dev))
         c = c + d.n((R, 2), 0, 0.05) * ext
-        s = ext[:, 0] / W * torch.exp(d.n(R, 0, 0.16)).clamp(0.65, 1.5)  # atlas pixels per crop pixel
+        s = ext[:, 0] / W * torch.exp(d.n(R, 0, 0.19)).clamp(0.6, 1.6)  # atlas pixels per crop pixel
         a = torch.where(d.chance(R, 0.6), d.n(R, 0, 0.35), torch.zeros(R, device=dev)).clamp(-1.2, 1.2)
+        # The grey around a photograph is no part of it and keeps its value: most of those whose border is seen stay upright.
+        border = self.crop_in[k] * px.repeat(2)
+        near = (border[:, :2] > 1).any(1) | (border[:, 2:] < px - 1).any(1)
+        a = torch.where(near & d.chance(R, 0.85), 0.0, a)
         co, si = torch.cos(a) * s, torch.sin(a) * s
-        M = torch.stack([co, -si, si, co], 1).view(R, 2, 2)
+        thin = torch.exp(d.n(R, 0, 0.06))
+        M = torch.stack([co * thin, -si / thin, si * thin, co / thin], 1).view(R, 2, 2)
         # atlas = c + M (crop - centre)
         mid = torch.tensor([W / 2, H / 2], device=dev)
         t = c - (M @ mid)
@@ -448,10 +463,14 @@ class Synth:
         A = rows[:R, IM["a0"]:IM["a0"] + 6]
         A[:, 0], A[:, 1], A[:, 2] = M[:, 0, 0] * W / AW, M[:, 0, 1] * H / AW, t[:, 0] / AW
         A[:, 3], A[:, 4], A[:, 5] = M[:, 1, 0] * W / AH, M[:, 1, 1] * H / AH, t[:, 1] / AH
-        rows[:R, IM["fx0"]] = rows[:R, IM["fy0"]] = -1
-        rows[:R, IM["fx1"]] = rows[:R, IM["fy1"]] = 2
+        edge = lambda q: (q - c) / torch.stack([s * thin * W, s / thin * H], 1) + 0.5
+        lo, hi = edge(seen[0] - seen[1] / 2), edge(seen[0] + seen[1] / 2)
+        b0, b1 = (torch.where((near & (a == 0))[:, None], edge(border[:, i:i + 2]), beyond) for i, beyond in ((0, -1.0), (2, 2.0)))
+        rows[:R, IM["fx0"]] = torch.where(side & (way > 0), torch.maximum(lo[:, 0], b0[:, 0]), b0[:, 0])
+        rows[:R, IM["fx1"]] = torch.where(side & (way < 0), torch.minimum(hi[:, 0], b1[:, 0]), b1[:, 0])
+        rows[:R, IM["fy0"]], rows[:R, IM["fy1"]] = b0[:, 1], torch.where(end, torch.minimum(hi[:, 1], b1[:, 1]), b1[:, 1])
         at = torch.linalg.solve(M[:, None], (kp[..., :2] * px - t[:, None])[..., None])[..., 0]
-        self.real_kp = torch.cat([at, torch.where(kp[..., 2:] > 0.5, 2.0, 1.0)], -1)
+        self.real_kp = torch.cat([at, torch.where(kp[..., 2:] > 0.5, 2.0, torch.where(kp[..., 2:] < 0, 0.0, 1.0))], -1)
         self.real_w = self.crop_w[k]
         proj[:R] = torch.tensor([W * 1.6, W / 2, W * 1.6, H / 2], device=dev)
 
@@ -560,8 +579,11 @@ class Synth:
         A[:, 0], A[:, 2] = sign / s, torch.where(flip, 1 + tx / s, -tx / s)
         A[:, 4], A[:, 5] = 1 / sy, -ty / sy
         rows[:R, IM["real"]] = k.float()
-        rows[:R, IM["fx0"]] = rows[:R, IM["fy0"]] = -1
-        rows[:R, IM["fx1"]] = rows[:R, IM["fy1"]] = 2
+        # The frame is the photograph's, without the grey of the letterbox.
+        w, h = self.photo_in[k].unbind(1)
+        x0, x1 = torch.where(flip, 1 - w, 0.0), torch.where(flip, 1.0, w)
+        rows[:R, IM["fx0"]], rows[:R, IM["fx1"]] = x0 * s + tx, x1 * s + tx
+        rows[:R, IM["fy0"]], rows[:R, IM["fy1"]] = ty, h * sy + ty
         b, st = self.photo_box[k].clone(), self.photo_w[k].clone()
         x0, x1 = torch.where(flip[:, None], 1 - b[..., 2], b[..., 0]), torch.where(flip[:, None], 1 - b[..., 0], b[..., 2])
         full = torch.stack([(x0 * s[:, None] + tx[:, None]) * W, (b[..., 1] * sy[:, None] + ty[:, None]) * H, (x1 * s[:, None] + tx[:, None]) * W, (b[..., 3] * sy[:, None] + ty[:, None]) * H], -1)

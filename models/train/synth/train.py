@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Train one of the two networks on pictures rendered as it goes.
 
-  train.py keypoints|finder --data FOLDER --out FOLDER --seconds 300 [--resume CKPT] [--real 0.2] [--batch 512] [--device cuda:0]
+  train.py keypoints|finder --data FOLDER --out FOLDER --seconds 300 [--resume | --init SHIPPED.onnx --lr 6e-4] [--real 0.2] [--batch 256] [--device cuda:0]
 
 Stops by itself --seconds after the process started; the learning rate follows a cosine over that time. Writes OUT/<net>.pt (EMA weights, f16), OUT/<net>.log and OUT/<net>_grid.png (the augmented
-input with its labels). `keypoints` trains the small network (nets.SMALL -> OUT/keypoints-small.pt) on the same pictures, and on the large one's heatmaps, unless --no-small.
+input with its labels). `keypoints` trains the small network (nets.SMALL -> OUT/keypoints-small.pt) on the same pictures, and on the large one's heatmaps, unless --no-small. --init goes on from a published file (the small network from the file beside it whose name ends in -small).
 """
 import time
 
@@ -145,7 +145,7 @@ def real_crops(s):
         xs.append(F.grid_sample(F.avg_pool2d(a[None], 3, 1, 1), ((o + uv * m) * 2 - 1)[None], align_corners=False, padding_mode="border")[0])
         q = s.crop_kp[k].clone()
         q[:, :2] = (q[:, :2] - o) / m * torch.tensor([192.0, 256.0], device=dev)
-        q[:, 2] = 2
+        q[:, 2] = torch.where(q[:, 2] < 0, 0.0, 2.0)
         ks.append(q)
         ws.append(s.crop_w[k])
     return torch.stack(xs), torch.stack(ks), torch.stack(ws)
@@ -221,6 +221,7 @@ def main():
     a.add_argument("--out", required=True)
     a.add_argument("--seconds", type=float, default=300)
     a.add_argument("--resume", action="store_true", help="start from the weights in --out, if there are any")
+    a.add_argument("--init", help="published ONNX file to start from")
     a.add_argument("--no-small", action="store_true")
     a.add_argument("--real", type=float, default=0.2)
     a.add_argument("--render", type=int, default=512, help="pictures rendered at once")
@@ -228,6 +229,7 @@ def main():
     a.add_argument("--repeat", type=int, default=2, help="uses of every rendered picture, each augmented and mirrored anew")
     a.add_argument("--ce", type=float, default=0.05, help="weight of the cross-entropy term of the keypoint loss")
     a.add_argument("--lr", type=float, default=2.5e-3)
+    a.add_argument("--warm", type=int, default=200, help="steps in which the learning rate rises")
     a.add_argument("--device", default="cuda:0")
     a.add_argument("--seed", type=int, default=0)
     a.add_argument("--steps", type=int, default=10 ** 9)
@@ -253,12 +255,19 @@ def main():
     torch.manual_seed(a.seed)
     s = Synth(a.data, a.device, seed=1000 + a.seed, work=f"/tmp/posewire_render_{a.net}{a.tag}")
     say("renderer ready", round(time.time() - t0, 1), "s; args", json.dumps(vars(a)))
-    pupils = [Pupil(nets.Keypoints() if a.net == "keypoints" else nets.Finder(), name, a, dev)]
+    d = s.d
+    fresh = [(nets.Keypoints() if a.net == "keypoints" else nets.Finder(), "")]
     if a.net == "keypoints" and not a.no_small:
-        pupils.append(Pupil(nets.Keypoints(**nets.SMALL), name + "-small", a, dev))
+        fresh.append((nets.Keypoints(**nets.SMALL), "-small"))
+    if a.init:
+        with torch.no_grad():
+            seen = [normal(augment(d, s.camera_lib, (s.crops if a.net == "keypoints" else s.scenes)(a.render, real=a.real)[0], **({} if a.net == "keypoints" else {"holes": 0.0}))) for _ in range(4)]
+        for net, end in fresh:
+            nets.set_statistics(nets.read_onnx(net, a.init.removesuffix(".onnx") + end + ".onnx").to(dev), seen)
+        del seen
+    pupils = [Pupil(net, name + end, a, dev) for net, end in fresh]
     # A fixed synthetic validation set, and the held-out photographs.
     nval = 256 if cuda else 8  # a fixed set, drawn before training
-    d = s.d
     with torch.no_grad():
         if a.net == "keypoints":
             x, kp, w = s.crops(nval)
@@ -269,7 +278,7 @@ def main():
             val = (augment(d, s.camera_lib, x, holes=0.0), b, st)
 
     def lr_at(f):
-        return a.lr * min(1, (step + 1) / 200) * (0.5 + 0.5 * math.cos(math.pi * min(f, 1))) + 1e-6
+        return a.lr * min(1, (step + 1) / a.warm) * (0.5 + 0.5 * math.cos(math.pi * min(f, 1))) + 1e-6
 
     def clock():
         if cuda:
@@ -278,7 +287,7 @@ def main():
 
     def report():
         for p in pupils:
-            if p.run is None or not math.isfinite(float(p.run)) or not all(bool(torch.isfinite(t).all()) for t in p.slow):
+            if step and (p.run is None or not math.isfinite(float(p.run))) or not all(bool(torch.isfinite(t).all()) for t in p.slow):
                 raise SystemExit(f"{p.name}: the loss is no number at step {step}; the last checkpoint stays")
             p.ema.eval()
             with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, benchmark=False):
@@ -287,11 +296,13 @@ def main():
                 else:
                     l, lb = finder_loss(*p.ema(normal(val[0])), val[1], val[2])
                     msg = f"val loss {float(l):.3f} box {float(lb):.3f}"
-            say(f"{os.path.basename(p.name)} step {step} t {time.time() - t0:.0f} lr {p.opt.param_groups[0]['lr']:.1e} loss {float(p.run):.4f} pictures/s {seen / (time.time() - begin):.0f} {msg}")
+            say(f"{os.path.basename(p.name)} step {step} t {time.time() - t0:.0f} lr {p.opt.param_groups[0]['lr']:.1e} loss {float(p.run) if step else 0:.4f} pictures/s {seen / (time.time() - begin):.0f} {msg}")
             p.save(vars(a))
 
     step, seen, cycles = 0, 0, 0
     begin = shown = time.time()
+    if a.init:
+        report()  # what the fine-tuning has to beat
     spent = [0.0, 0.0, 0.0]  # render, augment, train; measured (with synchronisation) in cycles 5 to 14 only
     while step < a.steps and time.time() - t0 < a.seconds:
         timed = 5 <= cycles < 15
