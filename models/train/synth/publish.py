@@ -19,8 +19,8 @@ from paths import MODELS
 
 DATA = ("synthetic people rendered from MakeHuman's base mesh, clothes, hair and skins (CC0) in poses from CMU mocap (mocap.cs.cmu.edu) and "
         "UI-PRMD (ODC-PDDL), before Poly Haven panoramas (CC0); "
-        "233 permissively licensed photographs (CC BY 4.0, CC0, Apache-2.0, public domain) labelled by Apache-2.0 teachers "
-        "(PP-TinyPose, RTMDet-nano); see the model card for attributions")
+        "874 permissively licensed pictures (CC BY, CC0, Apache-2.0, MIT, public domain; 78 of them from COCO's training set, CC BY 2.0) labelled by "
+        "Apache-2.0 teachers (PP-TinyPose, RTMDet-nano); see the model card and models/train/synth/PHOTOS.md for attributions")
 # Pixels are 0..255; one mean and deviation for all channels, so that grey pictures need no special case.
 MEAN, STD = 118.0, 60.0
 
