@@ -44,6 +44,13 @@ impl BoundingBox {
         (self.x + self.width / 2.0, self.y + self.height / 2.0)
     }
 
+    /// How far the edges of both are apart at most.
+    #[must_use]
+    pub fn farthest_edge(&self, other: &Self) -> f32 {
+        let edges = |b: &Self| [b.x, b.y, b.x + b.width, b.y + b.height];
+        edges(self).iter().zip(edges(other)).fold(0.0, |most, (a, b)| most.max((a - b).abs()))
+    }
+
     /// Intersection over union with `other`, 0..1.
     pub fn iou(&self, other: &Self) -> f32 {
         let w = (self.x + self.width).min(other.x + other.width) - self.x.max(other.x);

@@ -2,7 +2,7 @@
 //!
 //! The finder is the dear part and a person is seldom far from where it was a frame ago. So each
 //! person that was seen is followed: its crop is taken about its last keypoints, moved on with
-//! their velocity. The finder runs every so often, and at the rate of an empty room while somebody
+//! their velocity; of somebody who hardly moves it stays. The finder runs every so often, and at the rate of an empty room while somebody
 //! fades, and for a second after somebody came or was lost.
 //!
 //! With somebody followed, a frame costs at most one run of a network more than they do: the
@@ -31,6 +31,12 @@ const BODY_MARGIN: f32 = 1.15;
 const SAME_BOX_IOU: f32 = 0.4;
 /// For so long after somebody came or was lost, the finder runs as often as in an empty room.
 const RESTLESS_SECONDS: f64 = 1.0;
+/// A crop stays where it is while all edges of its person are within this share of the person's size:
+/// a network's answer trembles with the crop that it is shown, and most with one that follows its own
+/// trembling.
+const STEADY: f32 = 0.05;
+/// Motion in a frame that is less than this share of the person's size is none, as far as crops go.
+const STILL: f32 = 0.01;
 /// A person whose score falls below this share of its running mean is fading.
 const FADING: f32 = 0.75;
 
@@ -148,17 +154,24 @@ impl TopDown {
         let mut fading = false;
         for was in std::mem::take(&mut self.followed) {
             let mut area = was.area;
-            // Never by more than a third of the person: a wild velocity must not lose it.
-            let most = (area.width / 3.0, area.height / 3.0);
-            area.x += (was.velocity.0 * dt).clamp(-most.0, most.0);
-            area.y += (was.velocity.1 * dt).clamp(-most.1, most.1);
+            let size = area.width.max(area.height);
+            let (x, y) = (was.velocity.0 * dt, was.velocity.1 * dt);
+            if x.hypot(y) >= STILL * size {
+                // Never by more than a third of the person: a wild velocity must not lose it.
+                let most = (area.width / 3.0, area.height / 3.0);
+                area.x += x.clamp(-most.0, most.0);
+                area.y += y.clamp(-most.1, most.1);
+            }
             let Some(keypoints) = self.look(image, &area, SecondLook::Never)? else {
                 fading = true;
                 self.restless = Some(now);
                 continue;
             };
             fading |= keypoints.score < FADING * was.usual;
-            let Some(area) = area_of(&keypoints, image) else { continue };
+            let Some(moved) = area_of(&keypoints, image) else { continue };
+            if area.farthest_edge(&moved) > STEADY * size {
+                area = moved;
+            }
             let velocity = velocity(&was.keypoints, &keypoints, dt);
             let usual = 0.9 * was.usual + 0.1 * keypoints.score;
             seen.push(Followed { keypoints, area, velocity, usual });

@@ -246,6 +246,25 @@ fn a_person_is_found_where_it_is_and_followed_without_the_finder() {
 }
 
 #[test]
+fn the_crop_of_somebody_who_trembles_stays_and_of_somebody_who_walks_it_goes_along() {
+    let (mut d, _) = detector(once(TopDownSettings::default()));
+    look(&mut d, 0.0, &[(300, 120)]).unwrap();
+    look(&mut d, 1.0 / 30.0, &[(300, 120)]).unwrap();
+    let stays = d.followed[0].area;
+    for n in 2..12_i32 {
+        let aside = [0, 3, -3, 2][n as usize % 4];
+        let found = look(&mut d, f64::from(n) / 30.0, &[(300 + aside, 120)]).unwrap();
+        assert_eq!(found.len(), 1, "frame {n}");
+        assert_eq!(d.followed[0].area, stays, "frame {n}");
+    }
+    for n in 12..20_i32 {
+        look(&mut d, f64::from(n) / 30.0, &[(300 + 8 * (n - 11), 120)]).unwrap();
+    }
+    let (was, is) = (stays.centre().0, d.followed[0].area.centre().0);
+    assert!((is - was - 64.0).abs() < 12.0, "{was} -> {is}");
+}
+
+#[test]
 fn an_empty_room_is_searched_at_a_limited_rate_and_a_newcomer_is_seen_at_once() {
     let (mut d, probe) = detector(TopDownSettings::default());
     for n in 0..60 {
