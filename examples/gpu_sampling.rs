@@ -110,7 +110,11 @@ fn some_crop(image: &ImageView<'_>, input: &ImageInput, random: &mut Random) -> 
     let (w, h) = (image.width as f32, image.height as f32);
     if random.below(4) == 0 {
         let place = [Letterbox::Centre, Letterbox::TopLeft][random.below(2) as usize];
-        return Crop::letterbox(image.width, image.height, input, place);
+        let crop = Crop::letterbox(image.width, image.height, input, place);
+        // Of the smallest inputs it shrinks more than is sampled at all.
+        if crop.scale_x <= 256.0 {
+            return crop;
+        }
     }
     let most = [0.4, 1.2, 5.0, 30.0][random.below(4) as usize];
     let (left, top) = (random.within(-w, w), random.within(-h, h));
