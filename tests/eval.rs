@@ -216,7 +216,7 @@ fn what_cannot_be_evaluated_is_said_with_the_remedy() {
     assert_one_error(
         &eval(&[&[&*seen, &truth], &echo[..], &size, &half].concat()),
         CONFIG,
-        &["F16", "tract"],
+        &["f16", "tract"],
     );
     let manifest = data("cameras.toml");
     assert_one_error(&eval(&[&manifest]), CONFIG, &["cameras.toml", ".npz"]);
