@@ -97,7 +97,7 @@ impl Rewriter {
             weights,
             casts: HashMap::new(),
             widened: HashSet::new(),
-            exact: exact(graph),
+            exact: exact(graph, &|name| graph.initializer.iter().any(|weight| weight.name == name)),
             nodes: Vec::new(),
             new_weights: Vec::new(),
         })
@@ -228,8 +228,8 @@ impl Rewriter {
 }
 
 /// Outputs of the nodes that stay in `f32` though their kind would not: of a lifter, what the module's
-/// page says.
-fn exact(graph: &GraphProto) -> HashSet<String> {
+/// page says. Weights behind a `Cast` are weights.
+pub(super) fn exact(graph: &GraphProto, is_weight: &dyn Fn(&str) -> bool) -> HashSet<String> {
     let mut exact = HashSet::new();
     if graph.node.iter().any(|n| n.op_type == "Conv") {
         return exact;
@@ -238,7 +238,6 @@ fn exact(graph: &GraphProto) -> HashSet<String> {
     // All but weights, which lie behind casts.
     let computed: HashSet<&String> =
         graph.node.iter().filter(|n| n.op_type != "Cast").flat_map(|n| &n.output).collect();
-    let weights: HashSet<&String> = graph.initializer.iter().map(|w| &w.name).collect();
     // Backwards: down to the last one.
     let mut asked: HashSet<&String> = graph.output.iter().map(|o| &o.name).collect();
     // Up to the first normalisation: coordinates, and what is made of a frame. Half a thousandth of
@@ -250,7 +249,7 @@ fn exact(graph: &GraphProto) -> HashSet<String> {
             exact.extend(node.output.iter().cloned());
             // The residual stream, which every sum on the way is part of.
             if !product(node) && node.op_type != "LayerNormalization" {
-                asked.extend(node.input.iter().filter(|name| !weights.contains(name)));
+                asked.extend(node.input.iter().filter(|name| !is_weight(name)));
             }
         }
     }

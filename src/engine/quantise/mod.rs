@@ -29,22 +29,13 @@ use tract_onnx::pb::{ModelProto, NodeProto};
 use self::rewrite::{Rewrite, Style};
 use super::onnx::{self, Constants};
 use super::spec::hex;
-use super::{EngineError, ModelSpec};
+use super::{EngineError, ModelSpec, half_typed};
 
-/// Operators that compute in `f16` in a typed network.
-///
-/// Sums along the residual stream, LayerNormalization, softmax and what leads to the answer stay
-/// in `f32`: a joint at 0.9 m has steps of 0.5 mm in `f16`, which alone is beyond the budget.
-const HALF: [&str; 2] = ["MatMul", "Conv"];
+/// Operators that compute in `f16` in a typed network; all else is `f32`.
+const HALF: [&str; 3] = ["MatMul", "Conv", "Softmax"];
 
-/// Is `n` a product to be computed in `f16`? Products that make the answer are not, nor is
-/// attention.
-fn half(exact: &std::collections::HashSet<String>, n: &NodeProto) -> bool {
-    HALF.contains(&n.op_type.as_str()) && !n.output.iter().any(|o| exact.contains(o))
-}
-
-/// An 8-bit Q/DQ network from an `f32` one. Products that are not quantised compute in `f16`, all
-/// else in `f32`; every tensor has its type in the file, as strongly typed TensorRT networks need
+/// An 8-bit Q/DQ network from an `f32` one. Products that are not quantised are as in the `f16`
+/// network ([`half_typed`]); every tensor has its type in the file, as strongly typed TensorRT networks need
 /// it, and inputs and outputs stay `f32`. A streaming graph may have none of the table's products:
 /// it becomes `f16`.
 ///
@@ -53,15 +44,17 @@ fn half(exact: &std::collections::HashSet<String>, n: &NodeProto) -> bool {
 /// is of a network of other sizes.
 pub fn int8(bytes: &[u8], table: &Table) -> Result<Vec<u8>, String> {
     let (mut model, constants) = smoothed(bytes, table)?;
-    let mut exact = ends(onnx::graph(&model)?, &constants);
-    exact.extend(attention(onnx::graph(&model)?, &constants));
+    let exact = half_typed::exact(onnx::graph(&model)?, &|name| constants.get(name).is_some());
+    let half = |n: &NodeProto| {
+        HALF.contains(&n.op_type.as_str()) && !n.output.iter().any(|name| exact.contains(name))
+    };
     rewrite::to_opset_19(onnx::graph_mut(&mut model)?)?;
     for o in model.opset_import.iter_mut().filter(|o| o.domain.is_empty()) {
         o.version = 19;
     }
     model.ir_version = model.ir_version.max(9);
     let range = |weight: &str, activation: &str| table.of(weight, activation).map(|r| r.range);
-    let how = Rewrite { half: &|n| half(&exact, n), range: &range, style: Style::Qdq };
+    let how = Rewrite { half: &half, range: &range, style: Style::Qdq };
     finish(&mut model, constants, &how)
 }
 
@@ -110,39 +103,6 @@ fn smoothed(bytes: &[u8], table: &Table) -> Result<(ModelProto, Constants), Stri
     let sites = sites::find(onnx::graph(&model)?, &constants);
     smooth::apply(&sites, &mut constants, table)?;
     Ok((model, constants))
-}
-
-/// What products make that no other product reads, however far behind it: the answer.
-fn ends(
-    graph: &tract_onnx::pb::GraphProto,
-    constants: &Constants,
-) -> std::collections::HashSet<String> {
-    let mut read = std::collections::HashSet::new();
-    let mut ends = std::collections::HashSet::new();
-    for n in graph.node.iter().rev() {
-        let product = n.op_type == "MatMul" && constants.get(&n.input[1]).is_some();
-        let further = n.output.iter().any(|o| read.contains(o));
-        if product && !further {
-            ends.extend(n.output.iter().cloned());
-        }
-        if product || further {
-            read.extend(n.input.iter().cloned());
-        }
-    }
-    ends
-}
-
-/// What products make of two computed tensors. Scores of attention are large in the shipped lifters
-/// (80,000 before one of them was mended), and what is more than 65,504 is infinite in `f16`: with
-/// them in `f16` the answer was NaN on an H200.
-fn attention<'a>(
-    graph: &'a tract_onnx::pb::GraphProto,
-    constants: &'a Constants,
-) -> impl Iterator<Item = String> + 'a {
-    let computed = |name: &String| constants.get(name).is_none();
-    let products = graph.node.iter().filter(|n| n.op_type == "MatMul");
-    let of_computed = products.filter(move |n| n.input.iter().all(computed));
-    of_computed.flat_map(|n| n.output.iter().cloned())
 }
 
 fn finish(
