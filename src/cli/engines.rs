@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use super::{Failure, progress};
 use crate::config::{Config, Plan};
 use crate::engine::ladder::RUNGS;
-use crate::engine::tensorrt::cache::{Cache, Entry};
+use crate::engine::tensorrt::cache::{Cache, Entry, What};
 use crate::engine::tensorrt::{Machine, TensorRt};
 use crate::engine::{Backend, Catalog, ModelKind, ModelSpec, Precision};
 use crate::fault::Exit;
@@ -24,7 +24,7 @@ pub(super) struct Engines {
 enum Action {
     /// What has been built, and whether it can be used here (the default)
     List,
-    /// Delete engines that this machine cannot use
+    /// Delete engines and times of builds that this machine cannot use
     Prune {
         /// Those that it can use, too
         #[arg(long)]
@@ -55,7 +55,7 @@ pub(super) fn engines(args: &Engines) -> Result<(), Failure> {
     }
 }
 
-/// Why an engine is of no use on this machine.
+/// Why a file is of no use on this machine.
 fn useless(entry: &Entry, machine: &Machine) -> Option<String> {
     match &entry.key {
         Err(problem) => Some(problem.clone()),
@@ -75,8 +75,11 @@ fn list(cache: &Cache) -> Result<(), Failure> {
         let state = useless(entry, machine).unwrap_or_else(|| "usable".into());
         println!("{name}  {:.1} MB  {state}", entry.bytes as f64 / 1e6);
         if let Ok(key) = &entry.key {
-            let persons = key.batch[2];
-            println!("    {} on {}, {persons} person(s) in a call", key.library, key.gpu);
+            let what = match &key.what {
+                What::Engine { batch, .. } => format!("{} person(s) in a call", batch[2]),
+                What::Times => "times that builds measured, so that the next ones need not".into(),
+            };
+            println!("    {} on {}, {what}", key.place.library, key.place.gpu);
         }
     }
     Ok(())
@@ -142,27 +145,27 @@ fn one(
     precision: Precision,
     persons: usize,
 ) -> Result<(), Failure> {
-    let key = machine.key(model, precision, persons);
-    let key = key.map_err(|e| Failure::config(&e))?;
-    let title = format!("{} {} for {persons}", model.name, key.precision);
-    if cache.get(&key).is_some() {
-        println!("{title}: there already");
-        return Ok(());
-    }
+    let computed = TensorRt::default().precision(model, precision);
+    let title = format!("{} {} for {persons}", model.name, computed.name());
     let bar = progress::steps();
     bar.set_prefix(title.clone());
     let begun = Instant::now();
-    let plan = machine.build(model, precision, persons, &mut |phase, step, steps| {
-        if !phase.is_empty() {
-            bar.set_message(phase.to_owned());
-            bar.set_length(steps.into());
-            bar.set_position(step.into());
-        }
-        true
-    });
+    let made =
+        machine.plan(model, precision, persons, Ok(cache), None, &mut |phase, step, steps| {
+            if !phase.is_empty() {
+                bar.set_message(phase.to_owned());
+                bar.set_length(steps.into());
+                bar.set_position(step.into());
+            }
+            true
+        });
     bar.finish_and_clear();
-    let plan = plan.map_err(|e| Failure::config(&e))?;
-    let path = cache.put(&key, &plan).map_err(failed)?;
-    println!("{title}: {:.1} s, {}", begun.elapsed().as_secs_f64(), path.display());
+    match made.map_err(|e| Failure::config(&e))?.kept {
+        None => println!("{title}: there already"),
+        Some(kept) => {
+            let path = kept.map_err(failed)?;
+            println!("{title}: {:.1} s, {}", begun.elapsed().as_secs_f64(), path.display());
+        }
+    }
     Ok(())
 }

@@ -209,8 +209,8 @@ def cuda_memory():
 def engines_damaged():
     with tempfile.TemporaryDirectory() as folder:
         there = pathlib.Path(folder)
-        head = (b'posewire engine 1 {"key":{"model":"x","onnx":"00","library":"1","gpu":"g","cuda":12060,'
-                b'"precision":"f32","batch":[1,1,1],"shim":1},"plan":"' + b"0" * 64 + b'","bytes":8}\n')
+        head = (b'posewire engine 2 {"key":{"what":{"engine":{"model":"x","onnx":"00","precision":"f32","batch":[1,1,1]}},'
+                b'"place":{"library":"1","gpu":"g","cuda":12060,"shim":1}},"sha256":"' + b"0" * 64 + b'","bytes":8}\n')
         for name, data in {"damaged": head + b"12345678", "cut": head[:60], "empty": b""}.items():
             (there / f"{name}.engine").write_bytes(data)
         (there / "notes.txt").write_text("somebody's own")

@@ -1,8 +1,10 @@
-//! Built engines on disk, each under the name of everything that it depends on.
+//! Built engines on disk, each under the name of everything that it depends on, and the times that
+//! their builders measured.
 //!
-//! A file is a line of JSON that says what it is, and the plan. It is trusted only if the line is the
-//! one that is asked for and the plan has the SHA-256 that the line says: what is damaged, cut short,
-//! copied from another machine or left by another version is as if it were not there.
+//! A file is a line of JSON that says what it is, and its content: a plan, or times. It is trusted
+//! only if the line is the one that is asked for and the content has the SHA-256 that the line says:
+//! what is damaged, cut short, copied from another machine or left by another version is as if it
+//! were not there.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -12,29 +14,51 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-const MAGIC: &str = "posewire engine 1 ";
-const ENDING: &str = "engine";
+const MAGIC: &str = "posewire engine 2 ";
+const ENGINE: &str = "engine";
+const TIMES: &str = "times";
 /// More than any plan of ours.
 const MOST: u64 = 1 << 30;
 
-/// All that a plan depends on.
+/// All that the content of a file depends on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Key {
-    /// The model's name, for people.
-    pub model: String,
-    /// SHA-256 of the ONNX file that was built, hexadecimal.
-    pub onnx: String,
+    /// What it is.
+    pub what: What,
+    /// Where it can be used.
+    pub place: Place,
+}
+
+/// What is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum What {
+    /// A plan.
+    Engine {
+        /// The model's name, for people.
+        model: String,
+        /// SHA-256 of the ONNX file that was built, hexadecimal.
+        onnx: String,
+        /// `f32`, `f16` or `int8`.
+        precision: String,
+        /// Smallest, usual and largest number of persons in a call.
+        batch: [i32; 3],
+    },
+    /// What builders measured, of whatever model: a layer takes as long in any of them.
+    Times,
+}
+
+/// What a build depends on of the machine that it happens on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Place {
     /// Which TensorRT, exactly.
     pub library: String,
     /// The GPU's name and architecture.
     pub gpu: String,
     /// CUDA's version that the driver offers.
     pub cuda: i32,
-    /// `f32`, `f16` or `int8`.
-    pub precision: String,
-    /// Smallest, usual and largest number of persons in a call.
-    pub batch: [i32; 3],
     /// Version of our shim.
     pub shim: i32,
 }
@@ -43,7 +67,11 @@ impl Key {
     fn name(&self) -> String {
         let mut hash = Sha256::new();
         hash.update(serde_json::to_vec(self).unwrap_or_default());
-        format!("{}-{}-{}.{ENDING}", self.model, self.precision, &hex(&hash.finalize())[..16])
+        let hash = &hex(&hash.finalize())[..16];
+        match &self.what {
+            What::Engine { model, precision, .. } => format!("{model}-{precision}-{hash}.{ENGINE}"),
+            What::Times => format!("{hash}.{TIMES}"),
+        }
     }
 }
 
@@ -56,11 +84,11 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 #[serde(deny_unknown_fields)]
 struct Head {
     key: Key,
-    plan: String,
+    sha256: String,
     bytes: u64,
 }
 
-/// A folder of engines.
+/// A folder of engines and times.
 #[derive(Clone, Debug)]
 pub struct Cache {
     folder: PathBuf,
@@ -73,7 +101,7 @@ pub struct Entry {
     pub path: PathBuf,
     /// Its size.
     pub bytes: u64,
-    /// What it was built for, or what is wrong with it.
+    /// What it is, or what is wrong with it.
     pub key: Result<Key, String>,
 }
 
@@ -103,13 +131,13 @@ impl Cache {
         &self.folder
     }
 
-    /// The plan that was built for exactly this, if there is one that can be trusted.
+    /// What was kept under exactly this key, if it can be trusted.
     pub fn get(&self, key: &Key) -> Option<Vec<u8>> {
         let path = self.folder.join(key.name());
         match read(&path) {
-            Ok((head, plan)) if head.key == *key => Some(plan),
+            Ok((head, content)) if head.key == *key => Some(content),
             Ok(_) => {
-                log::warn!("{} was built for something else: it is not used", path.display());
+                log::warn!("{} is of something else: it is not used", path.display());
                 None
             }
             Err(Problem::Absent) => None,
@@ -120,14 +148,14 @@ impl Cache {
         }
     }
 
-    /// Keeps a plan. Whoever reads meanwhile sees the old file or the new one, whole.
+    /// Keeps a plan, or times. Whoever reads meanwhile sees the old file or the new one, whole.
     ///
     /// # Errors
     /// If it cannot be written.
-    pub fn put(&self, key: &Key, plan: &[u8]) -> Result<PathBuf, String> {
+    pub fn put(&self, key: &Key, content: &[u8]) -> Result<PathBuf, String> {
         let path = self.folder.join(key.name());
-        let head =
-            Head { key: key.clone(), plan: hex(&Sha256::digest(plan)), bytes: plan.len() as u64 };
+        let sha256 = hex(&Sha256::digest(content));
+        let head = Head { key: key.clone(), sha256, bytes: content.len() as u64 };
         let write = || -> io::Result<()> {
             fs::create_dir_all(&self.folder)?;
             let new = path.with_extension(format!("{}.new", std::process::id()));
@@ -135,7 +163,7 @@ impl Cache {
             let _ = fs::remove_file(&new);
             let mut file = File::options().write(true).create_new(true).mode(0o644).open(&new)?;
             let written = writeln!(file, "{MAGIC}{}", serde_json::to_string(&head)?)
-                .and_then(|()| file.write_all(plan))
+                .and_then(|()| file.write_all(content))
                 .and_then(|()| file.sync_all())
                 .and_then(|()| fs::rename(&new, &path));
             if written.is_err() {
@@ -147,7 +175,7 @@ impl Cache {
         Ok(path)
     }
 
-    /// All engines of the folder, by name, read and checked.
+    /// All that is in the folder, by name, read and checked.
     ///
     /// # Errors
     /// If the folder cannot be read; one that does not exist is empty.
@@ -158,7 +186,7 @@ impl Cache {
             Err(e) => return Err(format!("cannot read {}: {e}", self.folder.display())),
         };
         let mut paths: Vec<_> = listing.flatten().map(|e| e.path()).collect();
-        paths.retain(|p| p.extension().is_some_and(|e| e == ENDING || e == "new"));
+        paths.retain(|p| p.extension().is_some_and(|e| e == ENGINE || e == TIMES || e == "new"));
         paths.sort();
         Ok(paths
             .into_iter()
@@ -196,7 +224,7 @@ fn read(path: &Path) -> Result<(Head, Vec<u8>), Problem> {
     let bad = |problem: &str| Problem::Bad(problem.to_owned());
     let file = File::open(path)?;
     if file.metadata()?.len() > MOST {
-        return Err(bad("it is larger than any engine"));
+        return Err(bad("it is larger than anything kept here"));
     }
     let mut all = Vec::new();
     file.take(MOST).read_to_end(&mut all)?;
@@ -204,14 +232,14 @@ fn read(path: &Path) -> Result<(Head, Vec<u8>), Problem> {
     let line = std::str::from_utf8(&all[..end]).ok().and_then(|l| l.strip_prefix(MAGIC));
     let head = line.and_then(|l| serde_json::from_str::<Head>(l).ok());
     let head = head.ok_or_else(|| bad("it is no engine of this version"))?;
-    let plan = all.split_off(end + 1);
-    if plan.len() as u64 != head.bytes {
+    let content = all.split_off(end + 1);
+    if content.len() as u64 != head.bytes {
         return Err(bad("it is cut short"));
     }
-    if hex(&Sha256::digest(&plan)) != head.plan {
+    if hex(&Sha256::digest(&content)) != head.sha256 {
         return Err(bad("it is damaged"));
     }
-    Ok((head, plan))
+    Ok((head, content))
 }
 
 #[cfg(test)]
@@ -220,16 +248,27 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     fn key() -> Key {
-        Key {
-            model: "lifter".into(),
-            onnx: "ab".repeat(32),
-            library: "TensorRT 10.3.0".into(),
-            gpu: "Orin, sm 8.7".into(),
-            cuda: 12060,
-            precision: "f16".into(),
-            batch: [1, 1, 8],
-            shim: 1,
-        }
+        engine("lifter", &"ab".repeat(32), "f16", [1, 1, 8])
+    }
+
+    fn engine(model: &str, onnx: &str, precision: &str, batch: [i32; 3]) -> Key {
+        let [model, onnx, precision] = [model, onnx, precision].map(str::to_owned);
+        Key { what: What::Engine { model, onnx, precision, batch }, place: place() }
+    }
+
+    fn place() -> Place {
+        let (library, gpu) = ("TensorRT 10.3.0".into(), "Orin, sm 8.7".into());
+        Place { library, gpu, cuda: 12060, shim: 1 }
+    }
+
+    /// Everything that a machine may have otherwise.
+    fn other_places() -> [Place; 4] {
+        [
+            Place { library: "TensorRT 10.3.1".into(), ..place() },
+            Place { gpu: "Orin, sm 8.6".into(), ..place() },
+            Place { cuda: 12070, ..place() },
+            Place { shim: 2, ..place() },
+        ]
     }
 
     #[test]
@@ -242,16 +281,15 @@ mod tests {
         assert_eq!(cache.get(&key()).as_deref(), Some(&b"plan"[..]));
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777 & !0o644, 0);
         // Anything else that it depends on is another engine.
+        let (onnx, changed) = ("ab".repeat(32), "cd".repeat(32));
         let others = [
-            Key { onnx: "cd".repeat(32), ..key() },
-            Key { library: "TensorRT 10.3.1".into(), ..key() },
-            Key { gpu: "Orin, sm 8.6".into(), ..key() },
-            Key { cuda: 12070, ..key() },
-            Key { precision: "f32".into(), ..key() },
-            Key { batch: [1, 1, 4], ..key() },
-            Key { shim: 2, ..key() },
+            engine("lifter", &changed, "f16", [1, 1, 8]),
+            engine("lifter", &onnx, "f32", [1, 1, 8]),
+            engine("lifter", &onnx, "f16", [1, 1, 4]),
+            Key { what: What::Times, ..key() },
         ];
-        for other in &others {
+        let elsewhere = other_places().map(|place| Key { place, ..key() });
+        for other in others.iter().chain(&elsewhere) {
             assert_eq!(cache.get(other), None, "{other:?}");
         }
         cache.put(&key(), b"newer plan").unwrap();
@@ -285,7 +323,7 @@ mod tests {
             assert!(problem.contains(why), "{problem}");
         }
         // Of another machine, under the name that is looked for.
-        let other = Key { gpu: "another".into(), ..key() };
+        let other = Key { place: Place { gpu: "another".into(), ..place() }, ..key() };
         let foreign = cache.put(&other, b"x").unwrap();
         fs::rename(&foreign, &path).unwrap();
         assert_eq!(cache.get(&key()), None);
@@ -293,6 +331,29 @@ mod tests {
         // And it is replaced.
         cache.put(&key(), b"good").unwrap();
         assert_eq!(cache.get(&key()).as_deref(), Some(&b"good"[..]));
+    }
+
+    #[test]
+    fn times_are_of_a_machine_and_of_no_model_and_trusted_as_little_as_engines() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::new(folder.path().to_owned());
+        let times = Key { what: What::Times, place: place() };
+        let path = cache.put(&times, b"measured").unwrap();
+        cache.put(&key(), b"plan").unwrap();
+        assert_eq!(cache.get(&times).as_deref(), Some(&b"measured"[..]));
+        for place in other_places() {
+            assert_eq!(cache.get(&Key { what: What::Times, place }), None);
+        }
+        let mut listed: Vec<_> =
+            cache.entries().unwrap().into_iter().map(|entry| entry.key.unwrap()).collect();
+        listed.sort_by_key(|key| key.what != What::Times);
+        assert_eq!(listed, [times.clone(), key()]);
+
+        let mut bytes = fs::read(&path).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        fs::write(&path, bytes).unwrap();
+        assert_eq!(cache.get(&times), None);
+        assert_eq!(cache.entries().unwrap().iter().filter(|entry| entry.key.is_err()).count(), 1);
     }
 
     #[test]

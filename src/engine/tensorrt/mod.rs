@@ -4,7 +4,8 @@
 //!   `unsafe` of this room;
 //! - [`version`]: which TensorRTs are served;
 //! - [`sampling`]: pictures become inputs on the GPU;
-//! - [`cache`]: engines once built, on disk; `file`: what is built, in which precision;
+//! - [`cache`]: engines once built and what was measured for it, on disk; `file`: what is built, in
+//!   which precision; `plan`: found or built;
 //! - [`Machine`]: what of all that is here.
 //!
 //! An engine is built on the device from the model's ONNX file, in `f32` (without TF32) or, made by
@@ -15,23 +16,22 @@
 pub mod cache;
 mod engine;
 mod file;
+mod plan;
 pub mod sampling;
 mod sys;
 pub mod version;
 
 use std::path::Path;
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
-
-use sha2::{Digest, Sha256};
+use std::time::Duration;
 
 use super::spec::Task;
 use super::{Backend, Engine, EngineError, ModelSpec, Precision, StreamingLifter, streaming};
 use crate::handoff::Stop;
-use crate::memory::available_kib;
-use cache::{Cache, Key};
+use cache::{Cache, Key, Place};
 pub use engine::TensorRtEngine;
-use file::{settled, typed};
+use file::settled;
+pub use plan::Planned;
 pub use sampling::PixelSampler;
 pub use sys::leave_if_busy;
 use version::{COMPILED_IN, Family};
@@ -46,11 +46,6 @@ const DRIVER: &str = "libcuda.so.1";
 /// A GPU that does not answer for so long is taken for hung.
 const LIMIT: Duration = Duration::from_secs(2);
 const NAME: &str = "tensorrt";
-/// Working memory of a build at most.
-const WORKSPACE: usize = 1 << 29;
-/// Beside a run, a build begins only if so much memory is free: a build takes its workspace twice
-/// and a library that is itself hundreds of megabytes, and the run must not be killed for it.
-const LEAST_FREE: u64 = 3 << 29;
 
 /// Is there a GPU? By its device nodes: nothing is opened.
 fn has_gpu() -> bool {
@@ -151,117 +146,24 @@ impl Machine {
         Ok((library, self.first_gpu().map_err(|problem| unavailable(&problem))?))
     }
 
-    /// What an engine of this model is kept under.
-    ///
-    /// # Errors
-    /// If there is no TensorRT or no GPU, or the model's file cannot be used.
-    pub fn key(
-        &self,
-        model: &ModelSpec,
-        precision: Precision,
-        batch: usize,
-    ) -> Result<Key, EngineError> {
+    /// What a build here depends on of this machine.
+    fn place(&self) -> Result<Place, EngineError> {
         let (library, gpu) = self.both()?;
-        // Of what is built: how half-typed networks are made may change while their file does not.
-        // And an 8-bit one has its table of ranges in it.
-        let precision = settled(precision, model);
-        let onnx = match precision {
-            Precision::F32 => model.sha256,
-            _ => Sha256::digest(typed(library, model, precision)?).into(),
-        };
-        Ok(Key {
-            model: model.name.clone(),
-            onnx: cache::hex(&onnx),
+        Ok(Place {
             library: library_name(library, std::env::var(TF32).ok().as_deref()),
             gpu: gpu_name(gpu),
             cuda: gpu.cuda,
-            precision: precision.name().to_owned(),
-            batch: fixed(batch, model)?,
             shim: library.shim_version(),
         })
     }
 
-    /// Why an engine that was built under `key` cannot be used here; `None` if it can.
+    /// Why what is kept under `key` cannot be used here; `None` if it can.
     pub fn unfit(&self, key: &Key) -> Option<String> {
-        let (library, gpu) = match self.both() {
-            Ok(both) => both,
-            Err(_) => return Some(self.describe()),
-        };
-        let here = Key {
-            library: library_name(library, std::env::var(TF32).ok().as_deref()),
-            gpu: gpu_name(gpu),
-            cuda: gpu.cuda,
-            shim: library.shim_version(),
-            ..key.clone()
-        };
-        (here != *key).then(|| "built by another version, or for another GPU or driver".into())
-    }
-
-    /// Builds a plan. `progress` is told of phases, steps done and steps in all, and may cancel by
-    /// answering false. Plain TensorRT needs a GPU for it; TensorRT for RTX does not.
-    ///
-    /// # Errors
-    /// If the network cannot be read or built, with the library's reasons.
-    pub fn build(
-        &self,
-        model: &ModelSpec,
-        precision: Precision,
-        batch: usize,
-        progress: &mut dyn FnMut(&str, u32, u32) -> bool,
-    ) -> Result<Vec<u8>, EngineError> {
-        let library = match &self.library {
-            Ok(library) if library.family == Family::Rtx => library,
-            _ => self.both()?.0,
-        };
-        let typed = typed(library, model, precision)?;
-        let options = sys::BuildOptions {
-            batch: fixed(batch, model)?,
-            f16: precision != Precision::F32,
-            i8: settled(precision, model) == Precision::I8,
-            level: None,
-            workspace: Some(WORKSPACE),
-            timing: &[],
-        };
-        let built = library.build(&typed, &options, progress);
-        Ok(built.map_err(|e| model.problem(format!("{}: {e}", library.version)))?.plan)
-    }
-
-    /// The model's plan: from `cache`, or built and kept there. `beside` a run that goes on, a build
-    /// ends when that is raised and does not begin while memory is short.
-    ///
-    /// # Errors
-    /// If it cannot be built. That it cannot be kept is a warning.
-    pub fn plan(
-        &self,
-        model: &ModelSpec,
-        precision: Precision,
-        batch: usize,
-        cache: &Result<Cache, String>,
-        beside: Option<&Stop>,
-    ) -> Result<Vec<u8>, EngineError> {
-        let key = self.key(model, precision, batch)?;
-        if let Some(plan) = cache.as_ref().ok().and_then(|cache| cache.get(&key)) {
-            return Ok(plan);
+        match self.place() {
+            Ok(here) if here == key.place => None,
+            Ok(_) => Some("of another version, or for another GPU or driver".into()),
+            Err(_) => Some(self.describe()),
         }
-        if beside.is_some()
-            && let Some(free) = free_memory().filter(|free| *free < LEAST_FREE)
-        {
-            return Err(model.problem(format!(
-                "{} MB of memory are free, a build wants {}: posewire engines build, before the run",
-                free >> 20,
-                LEAST_FREE >> 20
-            )));
-        }
-        log::info!("building an engine for {} in {} (once)", model.name, key.precision);
-        let begun = Instant::now();
-        let goes_on = || !beside.is_some_and(Stop::is_raised);
-        let plan = self.build(model, precision, batch, &mut |_, _, _| goes_on())?;
-        log::info!("built in {:.1} s", begun.elapsed().as_secs_f64());
-        let kept = cache.as_ref().map_err(String::clone).and_then(|cache| cache.put(&key, &plan));
-        if let Err(e) = kept {
-            log::warn!("{e}; it will be built again at the next start");
-        }
-        Ok(plan)
     }
 
     /// Loads a plan.
@@ -321,20 +223,6 @@ fn library(folder: Option<&Path>) -> Result<sys::Library, String> {
     }))
 }
 
-/// The batch as a builder is told it.
-fn fixed(batch: usize, model: &ModelSpec) -> Result<[i32; 3], EngineError> {
-    match i32::try_from(batch) {
-        Ok(batch @ 1..) => Ok([batch; 3]),
-        _ => Err(model.problem(format!("no engine for {batch} persons in a call"))),
-    }
-}
-
-/// What the kernel says can be taken without swapping, bytes.
-fn free_memory() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    available_kib(&text).map(|kib| kib << 10)
-}
-
 /// TensorRT on the first GPU.
 #[derive(Clone, Debug, Default)]
 pub struct TensorRt {
@@ -360,8 +248,13 @@ impl Backend for TensorRt {
     ) -> Result<Box<dyn Engine>, EngineError> {
         let machine = Machine::get();
         let cache = Cache::usual();
-        let plan = machine.plan(model, precision, batch, &cache, self.beside.as_ref())?;
-        Ok(Box::new(machine.load(model, &plan, batch, true)?))
+        let cache = cache.as_ref().map_err(String::as_str);
+        let beside = self.beside.as_ref();
+        let made = machine.plan(model, precision, batch, cache, beside, &mut |_, _, _| true)?;
+        if let Some(Err(e)) = &made.kept {
+            log::warn!("{e}; it will be built again at the next start");
+        }
+        Ok(Box::new(machine.load(model, &made.plan, batch, true)?))
     }
 
     fn precision(&self, model: &ModelSpec, asked: Precision) -> Precision {

@@ -212,7 +212,8 @@ fn a_build_can_be_cancelled_and_a_broken_file_is_refused_with_the_reason() {
     let build = |onnx: &[u8]| library.build(onnx, &options, &mut |_, _, _| true);
     for (broken, what) in [(&whole[..whole.len() / 2], "half a file"), (&b"words"[..], "no ONNX")] {
         let Err(error) = build(broken) else { panic!("{what} was built") };
-        assert!(error.contains("cannot read the ONNX file"), "{what}: {error}");
+        assert!(matches!(error, sys::BuildError::File(_)), "{what}: {error}");
+        assert!(error.to_string().contains("cannot read the ONNX file"), "{what}: {error}");
     }
     // An operator of nobody's.
     let mut renamed = whole.to_vec();
@@ -220,7 +221,34 @@ fn a_build_can_be_cancelled_and_a_broken_file_is_refused_with_the_reason() {
         renamed[at..at + 12].copy_from_slice(b"DepthToTimes");
     }
     let Err(error) = build(&renamed) else { panic!("built") };
-    assert!(error.contains("DepthToTimes"), "{error}");
+    assert!(error.to_string().contains("DepthToTimes"), "{error}");
+}
+
+/// TensorRT for RTX measures nothing; plain TensorRT refuses what is no times, or another GPU's.
+#[test]
+fn what_is_no_times_costs_no_build_with_the_real_library() {
+    let Some(folder) = libraries() else { return };
+    let machine = Machine::look(Some(&folder), Path::new(NO_DRIVER));
+    let library = machine.library.as_ref().unwrap();
+    let keypoints = model(ModelKind::Keypoints, "posewire-keypoints-small");
+    let whole = keypoints.bytes().unwrap();
+    for timing in [&b""[..], b"no times of any library"] {
+        let options = sys::BuildOptions {
+            batch: [1; 3],
+            f16: false,
+            i8: false,
+            level: None,
+            workspace: None,
+            timing,
+        };
+        match library.build(&whole, &options, &mut |_, _, _| true) {
+            Ok(built) => assert!(built.plan.len() > 100_000),
+            Err(sys::BuildError::Library(e)) if !timing.is_empty() => {
+                assert!(e.contains("times"), "{e}");
+            }
+            Err(e) => panic!("{e}"),
+        }
+    }
 }
 
 #[test]

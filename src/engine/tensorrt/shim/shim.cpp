@@ -225,9 +225,11 @@ int32_t build(pw_build const* given) noexcept
     // Kernels are chosen when the plan is loaded: there is nothing to time.
 #else
     Owned<ITimingCache> timing(config->createTimingCache(b.timing, b.timing_length));
-    if (timing)
+    // What was measured elsewhere would choose kernels that are slow here: not taken, though it could be.
+    bool const timed = timing && config->setTimingCache(*timing, false);
+    if (!timed && b.timing_length > 0)
     {
-        config->setTimingCache(*timing, false);
+        return PW_TIMES;
     }
 #endif
 #if PW_FAMILY != 8
@@ -241,7 +243,7 @@ int32_t build(pw_build const* given) noexcept
     }
     b.plan(b.context, plan->data(), plan->size());
 #if PW_FAMILY != 1
-    if (timing)
+    if (timed)
     {
         Owned<IHostMemory> times(timing->serialize());
         if (times)

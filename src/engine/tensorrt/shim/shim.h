@@ -13,7 +13,7 @@ extern "C" {
 #endif
 
 // Rises with every change of this file or of what shim.cpp builds: plans of another shim are built anew.
-#define PW_SHIM_VERSION 3
+#define PW_SHIM_VERSION 4
 #define PW_MAX_RANK 8
 
 // severity: 0 internal error, 1 error, 2 warning, 3 info, 4 verbose.
@@ -32,6 +32,8 @@ enum pw_status {
     PW_SHAPE = 3,
     // The builder gave up; the reasons were logged.
     PW_BUILD = 4,
+    // The times that were given are none, or of another library or GPU; the reasons were logged.
+    PW_TIMES = 5,
 };
 
 struct pw_build {

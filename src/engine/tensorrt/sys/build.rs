@@ -16,7 +16,7 @@ pub struct BuildOptions<'a> {
     pub level: Option<i32>,
     /// Bytes of working memory at most.
     pub workspace: Option<usize>,
-    /// Measured times of an earlier build.
+    /// Measured times of an earlier build, or nothing.
     pub timing: &'a [u8],
 }
 
@@ -24,7 +24,22 @@ pub struct BuildOptions<'a> {
 #[derive(Default)]
 pub struct Built {
     pub plan: Vec<u8>,
+    /// Measured times, those that were given among them; nothing where nothing is measured.
     pub timing: Vec<u8>,
+}
+
+/// Why there is no plan.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// As its progress was answered.
+    #[error("cancelled")]
+    Cancelled,
+    /// The file cannot be built, whatever was measured.
+    #[error("{0}")]
+    File(String),
+    /// The library refused or gave up; the reason may be the times that it was given.
+    #[error("{0}")]
+    Library(String),
 }
 
 /// Told of a phase of a build: its name, steps done, steps in all (0: over). False cancels the build.

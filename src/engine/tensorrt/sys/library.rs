@@ -5,7 +5,7 @@ use std::ptr;
 use std::sync::{Mutex, PoisonError};
 
 use super::super::version::{COMPILED_IN, Family, Version};
-use super::build::{BuildOptions, Building, Built, Progress, State};
+use super::build::{BuildError, BuildOptions, Building, Built, Progress, State};
 use super::shim::{Api, Inside, RawBuild, Voice, api};
 use super::{Ptr, open, symbol};
 
@@ -80,7 +80,7 @@ impl Library {
         onnx: &[u8],
         options: &BuildOptions<'_>,
         progress: Progress<'_>,
-    ) -> Result<Built, String> {
+    ) -> Result<Built, BuildError> {
         let state = State { progress, cancelled: false, built: Built::default() };
         let voice = Voice::new();
         let building = Building { state: Mutex::new(state) };
@@ -111,14 +111,17 @@ impl Library {
         let words = voice.words();
         let state = building.state.into_inner().unwrap_or_else(PoisonError::into_inner);
         if state.cancelled {
-            return Err("cancelled".into());
+            return Err(BuildError::Cancelled);
         }
+        let file = |problem| Err(BuildError::File(problem));
+        let library = |problem| Err(BuildError::Library(problem));
         match status {
             0 => Ok(state.built),
-            1 => Err(format!("it would not begin: {words}")),
-            2 => Err(format!("it cannot read the ONNX file: {words}")),
-            3 => Err("an input has an unknown size besides its batch".into()),
-            _ => Err(format!("it cannot build an engine: {words}")),
+            1 => library(format!("it would not begin: {words}")),
+            2 => file(format!("it cannot read the ONNX file: {words}")),
+            3 => file("an input has an unknown size besides its batch".into()),
+            5 => library(format!("it does not take the times of earlier builds: {words}")),
+            _ => library(format!("it cannot build an engine: {words}")),
         }
     }
 }

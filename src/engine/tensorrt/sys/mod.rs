@@ -23,7 +23,7 @@ mod shim;
 use std::ffi::c_void;
 use std::path::Path;
 
-pub(super) use build::BuildOptions;
+pub(super) use build::{BuildError, BuildOptions, Built};
 pub(super) use driver::{Driver, Gpu, RunError};
 pub(super) use executor::Executor;
 pub(super) use library::Library;

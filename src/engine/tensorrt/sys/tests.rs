@@ -19,8 +19,20 @@ const LIMIT: Duration = Duration::from_secs(2);
 /// Where input and output are, and the driver: of the one engine that there is at a time.
 static ENGINE: Mutex<(DevicePtr, DevicePtr, usize)> = Mutex::new((0, 0, 0));
 
-unsafe extern "C" fn build(_: *const RawBuild) -> i32 {
-    1
+/// Refuses times that are not its own, and measures one thing more than it is given.
+unsafe extern "C" fn build(asked: *const RawBuild) -> i32 {
+    // SAFETY: the caller's own, as long as the call.
+    let (asked, given) = unsafe {
+        let asked = &*asked;
+        (asked, std::slice::from_raw_parts(asked.timing, asked.timing_length))
+    };
+    if given.iter().any(|time| *time != b't') {
+        return 5;
+    }
+    (asked.plan)(asked.context, b"plan".as_ptr(), 4);
+    let times = [given, b"t"].concat();
+    (asked.new_timing)(asked.context, times.as_ptr(), times.len());
+    0
 }
 
 unsafe extern "C" fn load(
@@ -147,6 +159,29 @@ fn from_tensor(executor: &mut Executor, first: f32) -> (Vec<f32>, Vec<f32>) {
     executor.input(0).copy_from_slice(&tensor);
     executor.run(LIMIT).map_err(driver::RunError::words).unwrap();
     (half_of(executor), tensor[VALUES / 2..].to_vec())
+}
+
+#[test]
+fn a_build_is_given_the_times_of_earlier_ones_and_gives_its_own() {
+    let library = Library::of(&API).unwrap();
+    let build = |timing: &[u8]| {
+        let options = BuildOptions {
+            batch: [1; 3],
+            f16: false,
+            i8: false,
+            level: None,
+            workspace: None,
+            timing,
+        };
+        library.build(b"file", &options, &mut |_, _, _| true)
+    };
+    let built = [&b""[..], b"tt"].map(|times| build(times).unwrap());
+    assert_eq!(
+        built.map(|b| (b.plan, b.timing)),
+        [b"t", &b"ttt"[..]].map(|t| (b"plan".to_vec(), t.to_vec()))
+    );
+    let Err(error) = build(b"foreign") else { panic!("it took them") };
+    assert!(matches!(&error, BuildError::Library(e) if e.contains("times")), "{error}");
 }
 
 #[test]
