@@ -9,9 +9,10 @@
 //! one that it served longest ago of those that have a frame. A publisher has the poses of all, or
 //! of one. So what happens to one camera costs the others nothing but the time of its frames.
 //!
-//! The recorder has threads and ways of its own: `record`; so has the live page: `view`. What a
-//! publisher's thread does is in `publish`. One more builds engines, where that is wanted:
-//! `exchange`.
+//! What perception does is in `perception`, what a publisher's thread does in `publish`. The
+//! recorder has threads and ways of its own: `record`; so has the live page: `view`. One more builds
+//! engines, where that is wanted: `exchange`. What can be asked of all this is in `job`, what it
+//! tells of itself in `status`.
 //!
 //! The calling thread supervises: it hears of endings and faults through one channel and calls
 //! the watcher. Shutdown flows with the data: capture stops and closes the mailbox, perception
@@ -20,44 +21,43 @@
 mod capture;
 mod exchange;
 mod health;
+mod job;
+mod perception;
 mod publish;
 mod record;
 mod renewal;
+mod status;
 mod upkeep;
 mod view;
 mod watchdog;
 
 pub use health::{Beat, Health, Stuck};
+pub use job::{Event, Job, OpenSource, RunError, Source, Target};
 pub use renewal::{MakePipelines, Reason, Renewal};
 pub use upkeep::Upkeep;
 
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use exchange::Builder;
-use health::Living;
+use perception::perceive;
 use renewal::Renewing;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
-use crate::capture::{CaptureError, FrameSource, Recovery, SourceInfo};
-use crate::degrade::{DegradeSettings, Governor};
 use crate::engine::exchange::Exchange;
-use crate::fault::{Chain, Exit, Fault, RateLimit, Severity, panic_words};
+use crate::fault::{Exit, panic_words};
 use crate::frame::Frame;
-use crate::handoff::{Latest, Put, Request, Ring, Stop, Taken};
-use crate::pipeline::Pipeline;
+use crate::handoff::{Latest, Request, Ring, Stop};
 use crate::pose::PoseFrame;
-use crate::publish::Publisher;
-use crate::record::Recorder;
-use crate::stats::{Counts, Stats, add};
+use crate::stats::Stats;
 use crate::thermal::Thermometer;
 use crate::time::{Clock, Timestamp};
 use crate::view::View;
-use crate::wire::{FaultRecord, MAX_FAULTS, State, StatusMessage};
+use crate::wire::FaultRecord;
 
 /// No wait is longer: how fast every thread sees that it is to stop.
 const TURN: Duration = Duration::from_millis(100);
@@ -70,100 +70,12 @@ const GRACE: Duration = Duration::from_secs(5);
 /// listener can tell an empty room from a dead sensor.
 const STATUS_EVERY: Duration = Duration::from_secs(1);
 
-/// Opens the source; called again whenever it was lost.
-pub type OpenSource = Box<dyn FnMut() -> Result<Box<dyn FrameSource>, CaptureError> + Send>;
-
-/// One camera, recording or stream, and what happens to its frames.
-pub struct Source {
-    /// Where frames come from.
-    pub open: OpenSource,
-    /// What is done when it is lost.
-    pub recovery: Recovery,
-    /// What happens to them.
-    pub pipeline: Pipeline,
-}
-
-/// Where poses go.
-pub struct Target {
-    /// Sends them.
-    pub publisher: Box<dyn Publisher>,
-    /// Of which source only, counted in the order of [`Job::sources`]; `None`: of all.
-    pub source: Option<usize>,
-}
-
-impl From<Box<dyn Publisher>> for Target {
-    fn from(publisher: Box<dyn Publisher>) -> Self {
-        Self { publisher, source: None }
-    }
-}
-
-/// What is to be run.
-pub struct Job {
-    /// Where frames come from; at least one.
-    pub sources: Vec<Source>,
-    /// Where poses go.
-    pub targets: Vec<Target>,
-    /// What is seen and said, into files.
-    pub recorder: Option<Recorder>,
-    /// The live page.
-    pub view: Option<View>,
-    /// Asks the flight recorder to write; a signal handler raises it.
-    pub dump: Request,
-    /// The present.
-    pub clock: Arc<dyn Clock>,
-    /// How it is kept running for weeks.
-    pub upkeep: Upkeep,
-}
-
-/// Something that an operator should know of.
-#[derive(Debug, Clone)]
-pub enum Event {
-    /// The source of this number is open.
-    SourceOpened(usize, SourceInfo),
-    /// The source of this number went away or is not there yet; it is being reopened.
-    SourceLost(usize, String),
-    /// The recording of this number is over.
-    SourceEnded(usize),
-    /// A stage cannot go on, with how the process should end.
-    Failed(String, Exit),
-    /// A publisher has finished.
-    PublisherDone,
-    /// Perception has drained and ended.
-    PerceptionDone,
-}
-
-/// How a run ended, other than well.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// A stage failed for good.
-    #[error("{message}")]
-    Failed {
-        /// What, and what to do.
-        message: String,
-        /// How the process should end.
-        exit: Exit,
-    },
-    /// The system refused a thread.
-    #[error("cannot start a thread: {0}")]
-    Thread(#[from] std::io::Error),
-}
-
-impl RunError {
-    /// How the process should end.
-    pub fn exit(&self) -> Exit {
-        match self {
-            Self::Failed { exit, .. } => *exit,
-            Self::Thread(_) => Exit::Internal,
-        }
-    }
-}
-
 /// How a source is.
 #[derive(Default)]
 struct Camera {
     /// What is wrong with it, if anything; `None` before it was opened first.
     state: Mutex<Option<Result<(), FaultRecord>>>,
-    /// Frames must not wait: see [`SourceInfo::live`].
+    /// Frames must not wait: see [`crate::capture::SourceInfo::live`].
     live: AtomicBool,
     /// What of its frames is left out on purpose, if anything.
     degraded: Mutex<Option<FaultRecord>>,
@@ -353,96 +265,6 @@ impl Shared {
         self.stop.raise();
     }
 
-    /// Notes how source number `camera` is, for the status that publishers send.
-    fn source_is(&self, source: usize, how: Result<(), &CaptureError>) {
-        let Some(camera) = self.cameras.get(source) else { return };
-        let how = how.map_err(|error| {
-            let words = Chain(error).to_string();
-            let mut fault = FaultRecord::new(error.severity(), "source-gone", &words);
-            fault.since_us = self.clock.now().micros();
-            fault.camera = u8::try_from(source).ok();
-            fault
-        });
-        let mut state = camera.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if let (Err(fault), Some(Err(before))) = (&how, state.as_mut()) {
-            // The same trouble goes on: since then, and once more.
-            before.count = before.count.saturating_add(1);
-            before.detail = fault.detail;
-            return;
-        }
-        *state = Some(how);
-        self.changes.fetch_add(1, Ordering::Release);
-    }
-
-    /// Notes how the recorder is.
-    fn recorder_is(&self, how: Option<&FaultRecord>) {
-        let mut now = self.recorder.lock().unwrap_or_else(PoisonError::into_inner);
-        if now.is_some() != how.is_some() {
-            self.changes.fetch_add(1, Ordering::Release);
-        }
-        *now = how.cloned();
-    }
-
-    /// How the sender is, with rates since `before`, `seconds` ago.
-    fn status(&self, before: &Counts, seconds: f64) -> StatusMessage {
-        let now = self.stats.counters.read();
-        let rate = |new: u64, old: u64| {
-            ((new.saturating_sub(old)) as f64 / seconds.max(1e-3) * 1e3).round() as u32
-        };
-        let (mut state, mut faults) = (State::Running, Vec::new());
-        for camera in self.cameras.iter() {
-            match &*camera.state.lock().unwrap_or_else(PoisonError::into_inner) {
-                None if state == State::Running => state = State::Starting,
-                None | Some(Ok(())) => {}
-                Some(Err(fault)) => {
-                    state = State::Degraded;
-                    faults.push(fault.clone());
-                }
-            }
-        }
-        for camera in self.cameras.iter() {
-            if let Some(fault) = &*camera.degraded.lock().unwrap_or_else(PoisonError::into_inner) {
-                if state == State::Running {
-                    state = State::Degraded;
-                }
-                faults.push(fault.clone());
-            }
-        }
-        let (engines, slower) = self.engine_faults();
-        if slower && state == State::Running {
-            state = State::Degraded;
-        }
-        let stalled = self.stalled();
-        let recorder = self.recorder.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        // A target that is away makes the poses no worse: the state does not follow.
-        let targets = self.targets.iter().filter_map(|target| {
-            let target = target.lock().unwrap_or_else(PoisonError::into_inner);
-            target.as_ref().map(|(fault, _)| fault.clone())
-        });
-        StatusMessage {
-            state,
-            interval_ms: STATUS_EVERY.as_millis() as u32 + TURN.as_millis() as u32,
-            uptime_s: self.clock.now().since(self.begun).as_secs() as u32,
-            fps_in_milli: rate(now.frames_in, before.frames_in),
-            fps_out_milli: rate(now.frames_out, before.frames_out),
-            frames_in: now.frames_in,
-            frames_out: now.frames_out,
-            frames_displaced: now.frames_displaced,
-            frames_missed: now.frames_missed,
-            frames_bad: now.frames_bad,
-            temperature_decicelsius: self.thermometer.hottest_decicelsius(),
-            // Nor does a recorder that cannot write. It comes first: targets may be many.
-            faults: faults
-                .into_iter()
-                .chain(engines)
-                .chain(recorder)
-                .chain(stalled)
-                .chain(targets)
-                .take(MAX_FAULTS)
-                .collect(),
-        }
-    }
-
     /// Whatever way a stage ended, the next one must not wait for it.
     fn stage_ended(&self, name: &str, camera: Option<usize>) {
         if let Some(camera) = camera {
@@ -503,115 +325,4 @@ fn supervise(
     }
     ended.all_done = true;
     ended
-}
-
-/// The perception thread. A first panic in it costs one frame: it goes on with new pipelines.
-fn perceive(
-    shared: &Shared,
-    mut pipelines: Vec<Pipeline>,
-    mut intake: Option<record::Intake>,
-    mut eye: Option<view::Eye>,
-    degrade: DegradeSettings,
-) {
-    let living = Living(shared.health.stage(PERCEPTION, true));
-    let mut governors: Vec<_> = pipelines.iter().map(|_| Governor::new(degrade)).collect();
-    loop {
-        let turns = || {
-            let ways = (&mut intake, &mut eye);
-            perceive_on(shared, &mut pipelines, ways, &mut governors, &living.0);
-        };
-        let Err(panic) = catch_unwind(AssertUnwindSafe(turns)) else { return };
-        let Some(anew) = shared.renewing.after_panic() else { resume_unwind(panic) };
-        log::error!(
-            "perception panicked: {}; it goes on with new pipelines, a second panic within an \
-             hour ends the process",
-            panic_words(&*panic)
-        );
-        pipelines = anew;
-    }
-}
-
-/// The newest frame through its camera's pipeline, its poses to every ring that wants them.
-fn perceive_on(
-    shared: &Shared,
-    pipelines: &mut Vec<Pipeline>,
-    (intake, eye): (&mut Option<record::Intake>, &mut Option<view::Eye>),
-    governors: &mut [Governor],
-    beat: &Beat,
-) {
-    let stats = &shared.stats;
-    let mut limit = RateLimit::default();
-    loop {
-        beat.turn();
-        if let Some(anew) = shared.renewing.take() {
-            *pipelines = anew;
-            for (pipeline, governor) in pipelines.iter_mut().zip(governors.iter()) {
-                pipeline.set_search_stride(governor.effort().search_stride);
-            }
-        }
-        let cameras = pipelines.len() as u32;
-        let (camera, frame) = match shared.frames.take(TURN) {
-            Taken::Value(taken) => taken,
-            Taken::TimedOut => continue,
-            Taken::Closed => return,
-        };
-        let (Some(pipeline), Some(governor), Some(source)) =
-            (pipelines.get_mut(camera), governors.get_mut(camera), shared.cameras.get(camera))
-        else {
-            continue;
-        };
-        let live = source.live.load(Ordering::Relaxed);
-        if live && governor.leaves_out(frame.sequence) {
-            add(&stats.counters.frames_left_out, 1);
-            continue;
-        }
-        let begun = shared.clock.now();
-        stats.stages.wait.record(begun.since(frame.dequeued));
-        let poses = match pipeline.step(&frame) {
-            Ok(poses) => poses,
-            Err(error) if error.severity() == Severity::Fatal => {
-                return shared.fail(Chain(&error).to_string(), Exit::Config);
-            }
-            Err(error) => {
-                add(&stats.counters.frames_bad, 1);
-                warn_rarely(&mut limit, shared.clock.now(), &error);
-                continue;
-            }
-        };
-        if live {
-            let busy = poses.stamps.lifted.since(begun);
-            // All cameras wait for this one thread.
-            shared.govern(governor, pipeline, camera, &frame, busy.saturating_mul(cameras));
-        }
-        // The buffer goes home before the poses go out, unless somebody wants a copy of it.
-        let shown = eye.as_mut().is_some_and(|eye| eye.wants(&frame, poses.stamps.lifted));
-        let frame = (shown || intake.is_some()).then_some(frame);
-        let stamps = &poses.stamps;
-        stats.stages.decode.record(stamps.decoded.since(begun));
-        stats.stages.detect.record(stamps.detected.since(stamps.decoded));
-        stats.stages.lift.record(stamps.lifted.since(stamps.detected));
-        add(&stats.counters.frames_out, 1);
-        add(&stats.counters.persons, poses.persons.len() as u64);
-        let wanted = shared.wanted.iter().map(|source| source.is_none_or(|s| s == camera));
-        for (ring, _) in shared.rings.iter().zip(wanted).filter(|(_, wanted)| *wanted) {
-            if ring.push(poses.clone()) == Put::Displaced {
-                add(&stats.counters.publish_displaced, 1);
-            }
-        }
-        let Some(frame) = frame else { continue };
-        if let (Some(eye), true) = (eye.as_ref(), shown) {
-            eye.offer(&frame, &poses);
-        }
-        if let Some(intake) = intake.as_mut() {
-            intake.offer(shared, camera, &frame, &poses);
-        }
-    }
-}
-
-fn warn_rarely(limit: &mut RateLimit, now: Timestamp, error: &dyn std::error::Error) {
-    match limit.pass(now) {
-        Some(0) => log::warn!("{}", Chain(error)),
-        Some(n) => log::warn!("{} ({n} more like it in between)", Chain(error)),
-        None => {}
-    }
 }

@@ -4,8 +4,9 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::perception::warn_rarely;
 use super::watchdog::Watchdog;
-use super::{Event, OpenSource, Shared, TURN, warn_rarely};
+use super::{Event, OpenSource, Shared, TURN};
 use crate::capture::{CaptureError, FrameSource, Next, Recovery};
 use crate::fault::{Chain, Exit, Fault, RateLimit, Severity};
 use crate::frame::Frame;
