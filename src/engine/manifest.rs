@@ -4,6 +4,7 @@
 //! that cannot hold nonsense. Each error names the file, the key and the remedy.
 
 mod lifter;
+mod onestage;
 mod picture;
 
 use serde::Deserialize;
@@ -14,7 +15,6 @@ use super::EngineError;
 use super::spec::*;
 use crate::skeleton::Skeleton;
 use lifter::lifter;
-use picture::{WrittenImage, anchor_free, boxes, heatmap, image, simcc};
 
 /// The keys of every manifest; the tables depend on `kind`.
 #[derive(Deserialize)]
@@ -173,13 +173,11 @@ fn from_table<T: DeserializeOwned>(table: Table, prefix: &str) -> Checked<T> {
 
 fn task(w: &mut Written) -> Checked<Task> {
     let input = std::mem::take(&mut w.input);
-    if w.kind != ModelKind::Keypoints {
-        if w.skeleton.is_some() && w.kind == ModelKind::Finder {
-            return wrong("skeleton", "a finder has none; remove the key");
-        }
-        if w.crop_scale.is_some() {
-            return wrong("crop_scale", "only keypoint models have one; remove the key");
-        }
+    if w.skeleton.is_some() && w.kind == ModelKind::Finder {
+        return wrong("skeleton", "a finder has none; remove the key");
+    }
+    if w.crop_scale.is_some() && w.kind != ModelKind::Keypoints {
+        return wrong("crop_scale", "only keypoint models have one; remove the key");
     }
     if w.kind == ModelKind::Lifter {
         if w.decoder.is_some() {
@@ -194,54 +192,10 @@ fn task(w: &mut Written) -> Checked<Task> {
     if w.output.is_some() {
         return wrong("output", "only lifters have it; remove the table");
     }
-    let written: WrittenImage = from_table(input, "input")?;
-    let letterbox = written.letterbox;
-    let input = image(written)?;
-    let Some(mut decoder) = w.decoder.take() else {
+    let Some(decoder) = w.decoder.take() else {
         return wrong("decoder", "is missing: say how the outputs are to be read");
     };
-    let kind = match decoder.remove("type") {
-        Some(Value::String(kind)) => kind,
-        _ => return wrong("decoder.type", "is missing: say how the outputs are to be read"),
-    };
-    if w.kind == ModelKind::Finder {
-        let Some(letterbox) = letterbox else {
-            return wrong("input.letterbox", "is missing: write \"top-left\" or \"centre\"");
-        };
-        let decoder = match kind.as_str() {
-            "boxes" => FinderDecoder::Boxes(boxes(from_table(decoder, "decoder")?)?),
-            "anchor-free" => {
-                FinderDecoder::AnchorFree(anchor_free(from_table(decoder, "decoder")?)?)
-            }
-            other => {
-                let known = "a finder's is \"boxes\" or \"anchor-free\"";
-                return wrong("decoder.type", format!("{other:?} is not known; {known}"));
-            }
-        };
-        return Ok(Task::Finder(FinderSpec { input, letterbox, decoder }));
-    }
-    if letterbox.is_some() {
-        return wrong("input.letterbox", "a crop is not letterboxed; remove the key");
-    }
-    let decoder = match kind.as_str() {
-        "heatmap" => KeypointsDecoder::Heatmap(heatmap(from_table(decoder, "decoder")?, &input)?),
-        "simcc" => KeypointsDecoder::SimCc(simcc(from_table(decoder, "decoder")?)?),
-        other => {
-            let known = "a keypoint model's is \"heatmap\" or \"simcc\"";
-            return wrong("decoder.type", format!("{other:?} is not known; {known}"));
-        }
-    };
-    let Some(skeleton) = w.skeleton else {
-        return wrong("skeleton", "is missing: which keypoints, in which order (\"coco17\")");
-    };
-    let crop_scale = match w.crop_scale {
-        None => return wrong("crop_scale", "is missing: how much larger than the box the crop is"),
-        Some(s) if !(0.5..=4.0).contains(&s) => {
-            return wrong("crop_scale", format!("{s} is outside 0.5..4"));
-        }
-        Some(s) => s,
-    };
-    Ok(Task::Keypoints(KeypointsSpec { input, skeleton, crop_scale, decoder }))
+    picture::task(w, input, decoder)
 }
 
 fn unhex(text: &str) -> Checked<[u8; 32]> {

@@ -4,6 +4,7 @@
 //! and nowhere in code. Manifests are read by [`Catalog`](super::Catalog).
 
 mod lifter;
+mod onestage;
 mod picture;
 
 use std::borrow::Cow;
@@ -15,6 +16,7 @@ use serde::Deserialize;
 use super::EngineError;
 use crate::skeleton::JOINTS;
 pub use lifter::*;
+pub use onestage::*;
 pub use picture::*;
 
 /// What a network is for.
@@ -25,6 +27,8 @@ pub enum ModelKind {
     Finder,
     /// Finds one person's keypoints in a crop.
     Keypoints,
+    /// Finds all persons of a picture together with their keypoints.
+    OneStage,
     /// Lifts a window of 2D keypoints to 3D joints.
     Lifter,
 }
@@ -33,7 +37,7 @@ impl ModelKind {
     /// Is it fed with pictures? Lifters are fed with keypoints.
     #[must_use]
     pub const fn sees_pictures(self) -> bool {
-        matches!(self, Self::Finder | Self::Keypoints)
+        matches!(self, Self::Finder | Self::Keypoints | Self::OneStage)
     }
 }
 
@@ -42,6 +46,7 @@ impl fmt::Display for ModelKind {
         f.write_str(match self {
             Self::Finder => "finder",
             Self::Keypoints => "keypoints",
+            Self::OneStage => "one-stage",
             Self::Lifter => "lifter",
         })
     }
@@ -106,6 +111,8 @@ pub enum Task {
     Finder(FinderSpec),
     /// See [`ModelKind::Keypoints`].
     Keypoints(KeypointsSpec),
+    /// See [`ModelKind::OneStage`].
+    OneStage(OneStageSpec),
     /// See [`ModelKind::Lifter`].
     Lifter(LifterSpec),
     /// One of the graphs that another model is evaluated by.
@@ -144,6 +151,7 @@ impl ModelSpec {
         match self.task {
             Task::Finder(_) => ModelKind::Finder,
             Task::Keypoints(_) => ModelKind::Keypoints,
+            Task::OneStage(_) => ModelKind::OneStage,
             Task::Lifter(_) | Task::Part(_) => ModelKind::Lifter,
         }
     }
@@ -213,6 +221,17 @@ impl ModelSpec {
         }
     }
 
+    /// What it says as a one-stage network.
+    ///
+    /// # Errors
+    /// If it is none.
+    pub fn one_stage(&self) -> Result<&OneStageSpec, EngineError> {
+        match &self.task {
+            Task::OneStage(s) => Ok(s),
+            _ => Err(self.not_a(ModelKind::OneStage)),
+        }
+    }
+
     /// What it says as a lifter.
     ///
     /// # Errors
@@ -273,6 +292,7 @@ impl ModelSpec {
         match &self.task {
             Task::Finder(s) => image(&s.input),
             Task::Keypoints(s) => image(&s.input),
+            Task::OneStage(s) => image(&s.input),
             Task::Lifter(s) => {
                 let mut all = vec![tensor("window", [batch, s.frames, JOINTS, s.features])];
                 if s.normalisation == Normalisation::AnchoredVirtualCamera {
@@ -322,7 +342,11 @@ impl ModelSpec {
                         tensor(&d.y, [batch, JOINTS, bins(input.height)]),
                     ]
                 }
+                KeypointsDecoder::Coordinates(d) => {
+                    vec![tensor(&d.keypoints, [batch, 1, JOINTS, 3])]
+                }
             },
+            Task::OneStage(s) => s.decoder.outputs(batch),
             Task::Lifter(_) => vec![tensor("joints", [batch, JOINTS, 3])],
             Task::Part(s) => s.outputs.iter().map(|t| t.batched(batch)).collect(),
         }

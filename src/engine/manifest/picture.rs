@@ -1,13 +1,79 @@
 //! The tables of networks that see pictures.
 
 use serde::Deserialize;
+use toml::{Table, Value};
 
-use super::{Checked, wrong};
+use super::{Checked, Written, from_table, onestage, wrong};
+use crate::engine::ModelKind;
 use crate::engine::spec::*;
+
+/// What the manifest of a network that sees pictures says it does.
+pub(super) fn task(w: &Written, input: Table, mut decoder: Table) -> Checked<Task> {
+    let written: WrittenImage = from_table(input, "input")?;
+    let letterbox = written.letterbox;
+    let input = image(written)?;
+    let kind = match decoder.remove("type") {
+        Some(Value::String(kind)) => kind,
+        _ => return wrong("decoder.type", "is missing: say how the outputs are to be read"),
+    };
+    if w.kind == ModelKind::Keypoints {
+        if letterbox.is_some() {
+            return wrong("input.letterbox", "a crop is not letterboxed; remove the key");
+        }
+        return keypoints(w, input, &kind, decoder).map(Task::Keypoints);
+    }
+    let Some(letterbox) = letterbox else {
+        return wrong("input.letterbox", "is missing: write \"top-left\" or \"centre\"");
+    };
+    if w.kind == ModelKind::OneStage {
+        let skeleton = skeleton(w)?;
+        let decoder = onestage::decoder(&kind, decoder)?;
+        return Ok(Task::OneStage(OneStageSpec { input, letterbox, skeleton, decoder }));
+    }
+    let decoder = match kind.as_str() {
+        "boxes" => FinderDecoder::Boxes(boxes(from_table(decoder, "decoder")?)?),
+        "anchor-free" => FinderDecoder::AnchorFree(anchor_free(from_table(decoder, "decoder")?)?),
+        other => {
+            let known = "a finder's is \"boxes\" or \"anchor-free\"";
+            return wrong("decoder.type", format!("{other:?} is not known; {known}"));
+        }
+    };
+    Ok(Task::Finder(FinderSpec { input, letterbox, decoder }))
+}
+
+fn keypoints(w: &Written, input: ImageInput, kind: &str, decoder: Table) -> Checked<KeypointsSpec> {
+    let decoder = match kind {
+        "heatmap" => KeypointsDecoder::Heatmap(heatmap(from_table(decoder, "decoder")?, &input)?),
+        "simcc" => KeypointsDecoder::SimCc(simcc(from_table(decoder, "decoder")?)?),
+        "coordinates" => {
+            KeypointsDecoder::Coordinates(coordinates(from_table(decoder, "decoder")?)?)
+        }
+        other => {
+            let known = "a keypoint model's is \"heatmap\", \"simcc\" or \"coordinates\"";
+            return wrong("decoder.type", format!("{other:?} is not known; {known}"));
+        }
+    };
+    let skeleton = skeleton(w)?;
+    let crop_scale = match w.crop_scale {
+        None => return wrong("crop_scale", "is missing: how much larger than the box the crop is"),
+        Some(s) if !(0.5..=4.0).contains(&s) => {
+            return wrong("crop_scale", format!("{s} is outside 0.5..4"));
+        }
+        Some(s) => s,
+    };
+    Ok(KeypointsSpec { input, skeleton, crop_scale, decoder })
+}
+
+fn skeleton(w: &Written) -> Checked<crate::skeleton::Skeleton> {
+    match w.skeleton {
+        Some(skeleton) => Ok(skeleton),
+        None => wrong("skeleton", "is missing: which keypoints, in which order (\"coco17\")"),
+    }
+}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct WrittenImage {
+struct WrittenImage {
     name: String,
     width: usize,
     height: usize,
@@ -17,7 +83,7 @@ pub(super) struct WrittenImage {
     layout: Layout,
     #[serde(default)]
     pad: f32,
-    pub(super) letterbox: Option<Letterbox>,
+    letterbox: Option<Letterbox>,
 }
 
 #[derive(Deserialize)]
@@ -28,7 +94,7 @@ enum Layout {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct WrittenBoxes {
+struct WrittenBoxes {
     dets: String,
     labels: Option<String>,
     count: usize,
@@ -39,7 +105,7 @@ pub(super) struct WrittenBoxes {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct WrittenAnchorFree {
+struct WrittenAnchorFree {
     strides: Vec<usize>,
     scores: OneOrMany,
     boxes: OneOrMany,
@@ -58,7 +124,7 @@ pub(super) struct WrittenAnchorFree {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct WrittenHeatmap {
+struct WrittenHeatmap {
     heatmaps: String,
     stride: usize,
     refine: Refine,
@@ -77,12 +143,19 @@ pub(super) struct WrittenHeatmap {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct WrittenSimCc {
+struct WrittenSimCc {
     x: String,
     y: String,
     split_ratio: f32,
     #[serde(default)]
     activation: Activation,
+    score_threshold: f32,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenCoordinates {
+    keypoints: String,
     score_threshold: f32,
 }
 
@@ -111,7 +184,7 @@ fn half() -> f32 {
     0.5
 }
 
-pub(super) fn image(w: WrittenImage) -> Checked<ImageInput> {
+fn image(w: WrittenImage) -> Checked<ImageInput> {
     let Layout::Nchw = w.layout;
     for (key, n) in [("input.width", w.width), ("input.height", w.height)] {
         if !(16..=4096).contains(&n) {
@@ -141,7 +214,7 @@ pub(super) fn image(w: WrittenImage) -> Checked<ImageInput> {
     Ok(ImageInput { name, width, height, channels, mean, std, pad })
 }
 
-fn share(key: &str, value: f32) -> Checked<f32> {
+pub(super) fn share(key: &str, value: f32) -> Checked<f32> {
     if (0.0..=1.0).contains(&value) {
         Ok(value)
     } else {
@@ -149,7 +222,7 @@ fn share(key: &str, value: f32) -> Checked<f32> {
     }
 }
 
-pub(super) fn boxes(w: WrittenBoxes) -> Checked<BoxesDecoder> {
+fn boxes(w: WrittenBoxes) -> Checked<BoxesDecoder> {
     if w.count == 0 {
         return wrong("decoder.count", "0 boxes is no finder");
     }
@@ -162,7 +235,7 @@ pub(super) fn boxes(w: WrittenBoxes) -> Checked<BoxesDecoder> {
     })
 }
 
-pub(super) fn anchor_free(w: WrittenAnchorFree) -> Checked<AnchorFreeDecoder> {
+fn anchor_free(w: WrittenAnchorFree) -> Checked<AnchorFreeDecoder> {
     let (scores, boxes) = (w.scores.into_vec(), w.boxes.into_vec());
     for (key, n) in [("decoder.scores", scores.len()), ("decoder.boxes", boxes.len())] {
         if n != w.strides.len() || n == 0 {
@@ -193,7 +266,7 @@ pub(super) fn anchor_free(w: WrittenAnchorFree) -> Checked<AnchorFreeDecoder> {
     })
 }
 
-pub(super) fn heatmap(w: WrittenHeatmap, input: &ImageInput) -> Checked<HeatmapDecoder> {
+fn heatmap(w: WrittenHeatmap, input: &ImageInput) -> Checked<HeatmapDecoder> {
     if w.stride == 0 || ![input.width, input.height].iter().all(|n| n.is_multiple_of(w.stride)) {
         let size = format!("{} x {}", input.width, input.height);
         return wrong("decoder.stride", format!("{} does not divide the input {size}", w.stride));
@@ -215,7 +288,7 @@ pub(super) fn heatmap(w: WrittenHeatmap, input: &ImageInput) -> Checked<HeatmapD
     })
 }
 
-pub(super) fn simcc(w: WrittenSimCc) -> Checked<SimCcDecoder> {
+fn simcc(w: WrittenSimCc) -> Checked<SimCcDecoder> {
     if !(0.25..=16.0).contains(&w.split_ratio) {
         return wrong("decoder.split_ratio", format!("{} is outside 0.25..16", w.split_ratio));
     }
@@ -226,4 +299,9 @@ pub(super) fn simcc(w: WrittenSimCc) -> Checked<SimCcDecoder> {
         activation: w.activation,
         score_threshold: share("decoder.score_threshold", w.score_threshold)?,
     })
+}
+
+fn coordinates(w: WrittenCoordinates) -> Checked<CoordinatesDecoder> {
+    let score_threshold = share("decoder.score_threshold", w.score_threshold)?;
+    Ok(CoordinatesDecoder { keypoints: w.keypoints, score_threshold })
 }

@@ -166,6 +166,8 @@ pub enum KeypointsDecoder {
     Heatmap(HeatmapDecoder),
     /// Two vectors per keypoint (SimCC, arXiv 2107.03332).
     SimCc(SimCcDecoder),
+    /// The places themselves.
+    Coordinates(CoordinatesDecoder),
 }
 
 /// `heatmaps` `[1, 17, H/stride, W/stride]`: the peak is the keypoint, its height the confidence.
@@ -213,6 +215,16 @@ pub struct SimCcDecoder {
     pub split_ratio: f32,
     /// What makes the peak's value a confidence.
     pub activation: Activation,
+    /// A person whose mean confidence is below this is not a person.
+    pub score_threshold: f32,
+}
+
+/// `[1, 1, 17, 3]`: y, x and confidence of each keypoint, places as shares of the input's height and
+/// width (MoveNet SinglePose).
+#[derive(Clone, Debug, PartialEq)]
+pub struct CoordinatesDecoder {
+    /// The tensor's name.
+    pub keypoints: String,
     /// A person whose mean confidence is below this is not a person.
     pub score_threshold: f32,
 }
