@@ -38,7 +38,7 @@ use posewire::camera::Intrinsics;
 use posewire::capture::pool::FramePool;
 use posewire::capture::{self, Next, SourceOptions};
 use posewire::decode::JpegDecoder;
-use posewire::detect::{TopDown, TopDownSettings};
+use posewire::detect::{DetectorSettings, TopDown};
 use posewire::engine::tract::Tract;
 use posewire::engine::{Backend, Catalog, ModelKind, Precision, TensorMut, TensorRef};
 use posewire::frame::{ColorSpace, Frame, FrameStamp, ImageLayout, PixelFormat, Timebase};
@@ -132,7 +132,7 @@ fn quantiles(what: &str, mut step: impl FnMut() -> usize) {
 }
 
 fn own(c: &mut Criterion) {
-    let settings = |search_every| TopDownSettings { search_every, ..TopDownSettings::default() };
+    let settings = |search_every| DetectorSettings { search_every, ..DetectorSettings::default() };
     let mut run = |name: &str, frame: &mut Frame, persons: usize, search_every: u32| {
         let canned = Canned { persons, drift: 0 };
         let name = format!("own/{name}, {persons} in it");
@@ -194,7 +194,7 @@ fn stages(c: &mut Criterion) {
 
     for persons in [1, 4] {
         let canned = Canned { persons, drift: 0 };
-        let mut pipeline = canned::pipeline(canned, TopDownSettings::default());
+        let mut pipeline = canned::pipeline(canned, DetectorSettings::default());
         let mut raw = yuyv();
         (0..5).for_each(|n| {
             raw.captured = at(n);
@@ -326,7 +326,7 @@ fn whole(c: &mut Criterion) {
             catalog.pick(kind, name).unwrap()
         };
         let (finder, keypoints) = (pick(ModelKind::Finder), pick(ModelKind::Keypoints));
-        let settings = TopDownSettings { max_persons: 1, ..TopDownSettings::default() };
+        let settings = DetectorSettings { max_persons: 1, ..DetectorSettings::default() };
         let detector = TopDown::new(&Tract, &finder, &keypoints, Precision::F32, settings).unwrap();
         let model = pick(ModelKind::Lifter);
         let lifter = Lifter::new(&Tract, &model, Precision::F32, &LiftSettings::default()).unwrap();

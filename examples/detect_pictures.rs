@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arrayvec::ArrayVec;
-use posewire::detect::{Detector, TopDown, TopDownSettings};
+use posewire::detect::{Detector, DetectorSettings, TopDown};
 use posewire::engine::tract::Tract;
 use posewire::engine::{Catalog, ModelKind, Precision};
 use posewire::frame::*;
@@ -100,12 +100,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let catalog = Catalog::with_dir(Path::new(models))?;
     let finder = catalog.pick(ModelKind::Finder, finder.as_deref())?;
     let keypoints = catalog.pick(ModelKind::Keypoints, keypoints.as_deref())?;
-    let settings = TopDownSettings {
+    let settings = DetectorSettings {
         max_persons: 16,
         flip,
         flip_newcomers: !once,
         score_threshold,
-        ..TopDownSettings::default()
+        ..DetectorSettings::default()
     };
     let mut detector = TopDown::new(&Tract, &finder, &keypoints, Precision::F32, settings)?;
     println!("{}", detector.describe());

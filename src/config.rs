@@ -15,8 +15,9 @@ use serde::{Deserialize, Serialize};
 use crate::camera::{Intrinsics, IntrinsicsError};
 use crate::capture::v4l2::controls::ControlValue;
 use crate::degrade::DegradeSettings;
-use crate::detect::TopDownSettings;
+use crate::detect::DetectorSettings;
 use crate::engine::Precision;
+use crate::engine::catalog::DetectorNames;
 use crate::geodetic::Geodetic;
 use crate::lift::smooth::SmoothSettings;
 use crate::lift::{LiftSettings, LifterSettings, Mount, SubjectSettings};
@@ -43,7 +44,7 @@ pub struct Config {
     /// On what they run.
     pub engine: EngineConfig,
     /// Finding people.
-    pub detector: TopDownSettings,
+    pub detector: DetectorSettings,
     /// Following them.
     pub tracker: TrackSettings,
     /// Lifting them.
@@ -121,8 +122,21 @@ pub struct ModelsConfig {
     pub finder: Option<String>,
     /// Name of the keypoint network, where there are several.
     pub keypoints: Option<String>,
+    /// Name of a one-stage network, instead of a finder and a keypoint network.
+    pub one_stage: Option<String>,
     /// Name of the lifter, where there are several.
     pub lifter: Option<String>,
+}
+
+impl ModelsConfig {
+    /// The names that say what the detector is made of.
+    pub fn detector(&self) -> DetectorNames<'_> {
+        DetectorNames {
+            finder: self.finder.as_deref(),
+            keypoints: self.keypoints.as_deref(),
+            one_stage: self.one_stage.as_deref(),
+        }
+    }
 }
 
 /// `[engine]`.
@@ -237,7 +251,7 @@ pub struct Plan {
     /// Instead, on a GPU, that which is the fastest one there and right, for each network.
     pub fastest_precision: bool,
     /// Finding people.
-    pub detector: TopDownSettings,
+    pub detector: DetectorSettings,
     /// Following them.
     pub tracker: TrackSettings,
     /// Recording.

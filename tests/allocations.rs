@@ -17,14 +17,21 @@ mod canned;
 mod counting;
 mod support;
 
+use std::sync::Arc;
+
 use canned::Canned;
 use counting::allocations;
 use posewire::capture::pool::FramePool;
+use posewire::detect::OneStage;
 use posewire::engine::exchange::{Exchange, Judge};
 use posewire::engine::gate::{Budget, Verdict};
+use posewire::engine::{Catalog, ModelKind, Precision};
 use posewire::handoff::Stop;
-use posewire::pipeline::Pipeline;
+use posewire::lift::{LiftSettings, Lifter};
+use posewire::pipeline::{Geometry, Pipeline};
 use posewire::publish::{self, PublishSettings};
+use posewire::time::MonotonicClock;
+use posewire::track::{TrackSettings, Tracker};
 
 /// They drift, so that the births and deaths of tracks are on the way, too.
 const PASSERS_BY: Canned = Canned { persons: 1, drift: 3 };
@@ -56,6 +63,56 @@ fn nor_does_one_whose_networks_could_be_exchanged_or_have_been() {
     assert_eq!(exchange.troubles().len(), 1, "the lifter's: {:?}", exchange.troubles());
     counts_nothing(pipeline);
 }
+
+#[test]
+fn nor_does_one_with_a_one_stage_network() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("one.toml"), ONE_STAGE).unwrap();
+    let catalog = Catalog::with_dir(dir.path()).unwrap();
+    let model = catalog.pick(ModelKind::OneStage, None).unwrap();
+    let canned = Canned { persons: 2, drift: 0 };
+    let settings = Default::default();
+    let detector = OneStage::new(&canned, &model, Precision::F32, settings).unwrap();
+    let mut model = catalog.pick(ModelKind::Lifter, None).unwrap();
+    model.golden = None;
+    let lifter = Lifter::new(&canned, &model, Precision::F32, &LiftSettings::default()).unwrap();
+    let tracker = Tracker::new(TrackSettings::default());
+    let geometry = Geometry::AssumedFov(65.0);
+    let clock = Arc::new(MonotonicClock);
+    let pipeline = Pipeline::new(Box::new(detector), tracker, lifter, geometry, clock, 1).unwrap();
+    counts_nothing(pipeline);
+}
+
+/// Its file is never read.
+const ONE_STAGE: &str = r#"
+name = "one"
+kind = "one-stage"
+file = "one.onnx"
+sha256 = "0000000000000000000000000000000000000000000000000000000000000000"
+licence = "MIT"
+commercial = true
+training_data = "none"
+trained = "no"
+skeleton = "coco17"
+
+[input]
+name = "images"
+width = 320
+height = 320
+channels = "rgb"
+mean = [0.0, 0.0, 0.0]
+std = [255.0, 255.0, 255.0]
+layout = "nchw"
+letterbox = "centre"
+pad = 114
+
+[decoder]
+type = "yolo-pose"
+output = "output0"
+count = 2100
+score_threshold = 0.3
+nms_iou = 0.7
+"#;
 
 fn counts_nothing(mut pipeline: Pipeline) {
     let listener = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();

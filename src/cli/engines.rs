@@ -104,17 +104,14 @@ fn wanted(plan: &Plan) -> Result<Vec<(ModelSpec, usize)>, Failure> {
         None => Catalog::embedded(),
     };
     let catalog = catalog.map_err(|e| Failure::config(&e))?;
-    let pick = |kind, name: &Option<String>| {
-        catalog.pick(kind, name.as_deref()).map_err(|e| Failure::config(&e))
-    };
-    let lifter = pick(ModelKind::Lifter, &plan.models.lifter)?;
+    let detector = catalog.detector(plan.models.detector()).map_err(|e| Failure::config(&e))?;
+    let lifter = catalog
+        .pick(ModelKind::Lifter, plan.models.lifter.as_deref())
+        .map_err(|e| Failure::config(&e))?;
+    let mut wanted: Vec<_> = detector.all().map(|model| (model.clone(), 1)).collect();
     // A lifter as whole windows: TensorRt::load_lifter.
-    Ok(vec![
-        (pick(ModelKind::Finder, &plan.models.finder)?, 1),
-        (pick(ModelKind::Keypoints, &plan.models.keypoints)?, 1),
-        (lifter.clone(), 1),
-        (lifter, LIKELY_PERSONS),
-    ])
+    wanted.extend([(lifter.clone(), 1), (lifter, LIKELY_PERSONS)]);
+    Ok(wanted)
 }
 
 fn build(cache: &Cache, config: Option<&Path>) -> Result<(), Failure> {

@@ -4,9 +4,8 @@ use std::sync::{Arc, OnceLock};
 
 use super::{Failure, scenes};
 use crate::config::{CameraPlan, Plan};
-use crate::detect::Detector;
-use crate::detect::TopDown;
-use crate::engine::catalog::Catalog;
+use crate::detect::{Detector, OneStage, TopDown};
+use crate::engine::catalog::{Catalog, DetectorModels};
 use crate::engine::exchange::{Exchange, Verified};
 use crate::engine::ladder::Ladder;
 use crate::engine::spec::hex;
@@ -88,19 +87,21 @@ pub(super) fn detector(
     catalog: &Catalog,
     backend: &dyn Backend,
 ) -> Result<Box<dyn Detector>, Failure> {
-    let pick = |kind, name: &Option<String>| {
-        catalog.pick(kind, name.as_deref()).map_err(|e| Failure::start(&e))
-    };
-    let finder = pick(ModelKind::Finder, &plan.models.finder)?;
-    let keypoints = pick(ModelKind::Keypoints, &plan.models.keypoints)?;
+    let models = catalog.detector(plan.models.detector()).map_err(|e| Failure::start(&e))?;
     let settings = plan.detector.clone();
     let judge = scenes::judge();
     let verified = Verified { backend, reference: &TRACT, judge: &judge };
     // The CPU is what the others are held against.
     let backend = if backend.name() == TRACT.name() { backend } else { &verified };
-    let detector = TopDown::new(backend, &finder, &keypoints, plan.precision, settings)
-        .map_err(|e| Failure::start(&e))?;
-    Ok(Box::new(detector))
+    let detector: Result<Box<dyn Detector>, _> = match &models {
+        DetectorModels::TopDown { finder, keypoints } => {
+            TopDown::new(backend, finder, keypoints, plan.precision, settings)
+                .map(|detector| Box::new(detector) as _)
+        }
+        DetectorModels::OneStage(model) => OneStage::new(backend, model, plan.precision, settings)
+            .map(|detector| Box::new(detector) as _),
+    };
+    detector.map_err(|e| Failure::start(&e))
 }
 
 /// The pipelines of a plan, one for each camera, and what they were made of.
@@ -238,17 +239,16 @@ fn targets(plan: &Plan, settings: &PublishSettings) -> Result<Vec<Target>, Failu
 /// What recordings say of a run of `plan`.
 fn about(plan: &Plan, catalog: &Catalog, backend: &str, clock: &dyn Clock) -> About {
     let names = &plan.models;
-    let wanted = [
-        (ModelKind::Finder, &names.finder),
-        (ModelKind::Keypoints, &names.keypoints),
-        (ModelKind::Lifter, &names.lifter),
-    ];
-    let models = wanted
-        .into_iter()
-        .filter_map(|(kind, name)| {
-            let model = catalog.pick(kind, name.as_deref()).ok()?;
-            let sha256 = hex(&model.sha256);
-            Some(ModelNote { kind: kind.to_string(), name: model.name, sha256 })
+    let detector = catalog.detector(names.detector()).ok();
+    let lifter = catalog.pick(ModelKind::Lifter, names.lifter.as_deref()).ok();
+    let models = detector
+        .iter()
+        .flat_map(DetectorModels::all)
+        .chain(&lifter)
+        .map(|model| ModelNote {
+            kind: model.kind().to_string(),
+            name: model.name.clone(),
+            sha256: hex(&model.sha256),
         })
         .collect();
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();

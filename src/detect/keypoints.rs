@@ -91,18 +91,31 @@ impl KeypointNetwork {
             .reader
             .read(&self.network.outputs)
             .map_err(|e| DetectError::output(self.network.name(), &e))?;
-        // A point guessed just outside of the picture is a body that is cut by the border; one
-        // far outside was seen by nobody.
         let slack = 0.02 * crop.scale_y * self.spec.input.height as f32;
-        let (w, h) = (image.width as f32 - 0.5, image.height as f32 - 0.5);
-        let mut keypoints = Keypoints2d { points: [Keypoint::default(); JOINTS], score: 0.0 };
-        for (point, [u, v, confidence]) in keypoints.points.iter_mut().zip(points) {
-            let (x, y) = crop.to_picture(u, v);
-            let on = |p: f32, end: f32| p >= -0.5 - slack && p <= end + slack;
-            let confidence = if on(x, w) && on(y, h) { confidence } else { 0.0 };
-            *point = Keypoint { x, y, confidence };
-        }
+        let points = placed(&points, crop, 0.0, image, slack);
+        let mut keypoints = Keypoints2d { points, score: 0.0 };
         keypoints.score = keypoints.mean_confidence();
         Ok(keypoints)
     }
+}
+
+/// Points of a crop's tensor, (u, v, confidence), as keypoints of the picture, moved by `shift` pixels
+/// to the right and downwards.
+pub(super) fn placed(
+    points: &[[f32; 3]; JOINTS],
+    crop: &Crop,
+    shift: f32,
+    image: &ImageView<'_>,
+    slack: f32,
+) -> [Keypoint; JOINTS] {
+    let (w, h) = (image.width as f32 - 0.5, image.height as f32 - 0.5);
+    points.map(|[u, v, confidence]| {
+        let (x, y) = crop.to_picture(u, v);
+        let (x, y) = (x + shift, y + shift);
+        // A point guessed just outside of the picture is a body that is cut by the border; one far
+        // outside was seen by nobody.
+        let on = |p: f32, end: f32| p >= -0.5 - slack && p <= end + slack;
+        let confidence = if on(x, w) && on(y, h) { confidence } else { 0.0 };
+        Keypoint { x, y, confidence }
+    })
 }

@@ -1,6 +1,7 @@
 //! From pixels to people: 2D keypoints.
 //!
-//! - [`topdown`]: the detector: finds persons, follows them, reads their keypoints. Start here.
+//! - [`topdown`]: the usual detector: finds persons, follows them, reads their keypoints. Start here.
+//! - [`onestage`]: the other one: a single network that does it all in one look.
 //! - `finder`, `keypoints`: its two networks, each with its way in and out; `settings`;
 //! - [`preprocess`]: the camera's pixels to an input tensor;
 //! - [`decode`]: output tensors to boxes and keypoints.
@@ -11,13 +12,15 @@ pub mod decode;
 mod finder;
 mod keypoints;
 mod network;
+pub mod onestage;
 pub mod preprocess;
 mod settings;
 pub mod topdown;
 mod verify;
 
 pub use crop::Crop;
-pub use settings::TopDownSettings;
+pub use onestage::OneStage;
+pub use settings::DetectorSettings;
 pub use topdown::TopDown;
 pub use verify::{Scene, verify};
 

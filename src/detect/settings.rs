@@ -8,7 +8,7 @@ use crate::pose::MAX_PERSONS;
 /// How persons are found and followed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct TopDownSettings {
+pub struct DetectorSettings {
     /// At most this many persons are followed, 1..=16; each costs one run of the keypoint network
     /// per frame.
     pub max_persons: usize,
@@ -34,7 +34,7 @@ pub struct TopDownSettings {
     pub flip_newcomers: bool,
 }
 
-impl Default for TopDownSettings {
+impl Default for DetectorSettings {
     fn default() -> Self {
         Self {
             max_persons: 4,
@@ -49,7 +49,7 @@ impl Default for TopDownSettings {
     }
 }
 
-impl TopDownSettings {
+impl DetectorSettings {
     /// # Errors
     /// Names the setting that is out of range, and what it may be.
     pub(super) fn check(&self) -> Result<(), DetectError> {

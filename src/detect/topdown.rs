@@ -14,7 +14,7 @@ use arrayvec::ArrayVec;
 
 use super::finder::{Finder, MOST_BOXES, clip};
 use super::keypoints::{KeypointNetwork, SecondLook};
-use super::settings::TopDownSettings;
+use super::settings::DetectorSettings;
 use super::{DetectError, Detector};
 use crate::engine::{Backend, Engine, ModelSpec, Precision};
 use crate::frame::{Frame, ImageView};
@@ -54,7 +54,7 @@ struct Followed {
 
 /// Finds persons, follows them and reads their keypoints. See the module's introduction.
 pub struct TopDown {
-    settings: TopDownSettings,
+    settings: DetectorSettings,
     finder: Finder,
     keypoints: KeypointNetwork,
     followed: ArrayVec<Followed, MAX_PERSONS>,
@@ -80,7 +80,7 @@ impl TopDown {
         finder: &ModelSpec,
         keypoints: &ModelSpec,
         precision: Precision,
-        settings: TopDownSettings,
+        settings: DetectorSettings,
     ) -> Result<Self, DetectError> {
         // A mistaken setting should not have to wait for the networks.
         settings.check()?;
@@ -97,7 +97,7 @@ impl TopDown {
     pub fn with_engines(
         finder: (&ModelSpec, Box<dyn Engine>),
         keypoints: (&ModelSpec, Box<dyn Engine>),
-        settings: TopDownSettings,
+        settings: DetectorSettings,
     ) -> Result<Self, DetectError> {
         settings.check()?;
         let finder = Finder::new(finder.0, finder.1)?;

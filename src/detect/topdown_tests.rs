@@ -149,7 +149,7 @@ fn signature(spec: &ModelSpec) -> Signature {
     }
 }
 
-fn detector(settings: TopDownSettings) -> (TopDown, Arc<Probe>) {
+fn detector(settings: DetectorSettings) -> (TopDown, Arc<Probe>) {
     let probe = Arc::new(Probe::default());
     let finder = spec(Task::Finder(FinderSpec {
         input: image_input(320, 256),
@@ -215,8 +215,8 @@ fn look(
 
 /// Without second looks: the fake puts its points on the edges of a bar, which change places in a
 /// mirror, so that the mean of both looks is half as sure.
-fn once(settings: TopDownSettings) -> TopDownSettings {
-    TopDownSettings { flip_newcomers: false, ..settings }
+fn once(settings: DetectorSettings) -> DetectorSettings {
+    DetectorSettings { flip_newcomers: false, ..settings }
 }
 
 fn middle(k: &Keypoints2d) -> (f32, f32) {
@@ -225,10 +225,10 @@ fn middle(k: &Keypoints2d) -> (f32, f32) {
 
 #[test]
 fn a_person_is_found_where_it_is_and_followed_without_the_finder() {
-    let (mut d, probe) = detector(once(TopDownSettings {
+    let (mut d, probe) = detector(once(DetectorSettings {
         // Not in the second after somebody came.
         search_idle_seconds: 60.0,
-        ..TopDownSettings::default()
+        ..DetectorSettings::default()
     }));
     for n in 0..15 {
         // 20 pixels per frame: half of the bar's width.
@@ -247,7 +247,7 @@ fn a_person_is_found_where_it_is_and_followed_without_the_finder() {
 
 #[test]
 fn the_crop_of_somebody_who_trembles_stays_and_of_somebody_who_walks_it_goes_along() {
-    let (mut d, _) = detector(once(TopDownSettings::default()));
+    let (mut d, _) = detector(once(DetectorSettings::default()));
     look(&mut d, 0.0, &[(300, 120)]).unwrap();
     look(&mut d, 1.0 / 30.0, &[(300, 120)]).unwrap();
     let stays = d.followed[0].area;
@@ -266,7 +266,7 @@ fn the_crop_of_somebody_who_trembles_stays_and_of_somebody_who_walks_it_goes_alo
 
 #[test]
 fn an_empty_room_is_searched_at_a_limited_rate_and_a_newcomer_is_seen_at_once() {
-    let (mut d, probe) = detector(TopDownSettings::default());
+    let (mut d, probe) = detector(DetectorSettings::default());
     for n in 0..60 {
         assert!(look(&mut d, f64::from(n) / 60.0, &[]).unwrap().is_empty());
     }
@@ -281,7 +281,7 @@ fn an_empty_room_is_searched_at_a_limited_rate_and_a_newcomer_is_seen_at_once() 
 
 #[test]
 fn somebody_who_vanishes_is_dropped_and_searched_for_in_the_same_frame() {
-    let (mut d, probe) = detector(TopDownSettings::default());
+    let (mut d, probe) = detector(DetectorSettings::default());
     look(&mut d, 0.0, &[(100, 100)]).unwrap();
     assert_eq!(probe.finder_runs.load(Ordering::Relaxed), 1);
     // Too far away for the crop: a jump as after lost frames.
@@ -294,7 +294,7 @@ fn somebody_who_vanishes_is_dropped_and_searched_for_in_the_same_frame() {
 
 #[test]
 fn several_persons_are_reported_once_each_up_to_the_limit() {
-    let settings = TopDownSettings { search_every: 1, ..TopDownSettings::default() };
+    let settings = DetectorSettings { search_every: 1, ..DetectorSettings::default() };
     let (mut d, _) = detector(settings.clone());
     let bars = [(40, 100), (240, 130), (440, 90), (560, 200)];
     for n in 0..4 {
@@ -305,16 +305,16 @@ fn several_persons_are_reported_once_each_up_to_the_limit() {
             assert!((middle(k).0 - (left as f32 + 19.5)).abs() < 6.0);
         }
     }
-    let (mut d, _) = detector(TopDownSettings { max_persons: 2, ..settings });
+    let (mut d, _) = detector(DetectorSettings { max_persons: 2, ..settings });
     assert_eq!(look(&mut d, 0.0, &bars).unwrap().len(), 2);
 }
 
 #[test]
 fn with_somebody_followed_a_frame_costs_one_run_more_than_they_do() {
-    let (mut d, probe) = detector(once(TopDownSettings {
+    let (mut d, probe) = detector(once(DetectorSettings {
         search_every: 5,
         search_idle_seconds: 60.0,
-        ..TopDownSettings::default()
+        ..DetectorSettings::default()
     }));
     let bars = [(40, 100), (240, 130), (440, 90), (560, 200)];
     let runs = || {
@@ -336,7 +336,7 @@ fn with_somebody_followed_a_frame_costs_one_run_more_than_they_do() {
 
 #[test]
 fn whoever_fades_keeps_nobody_else_from_being_looked_at() {
-    let (mut d, probe) = detector(once(TopDownSettings::default()));
+    let (mut d, probe) = detector(once(DetectorSettings::default()));
     let bars = [(40, 100), (240, 130), (440, 90)];
     assert_eq!(look(&mut d, 0.0, &bars[..1]).unwrap().len(), 1);
     // Half as sure from now on: it fades in every frame.
@@ -349,7 +349,7 @@ fn whoever_fades_keeps_nobody_else_from_being_looked_at() {
 
 #[test]
 fn whoever_is_lost_beside_others_is_searched_for_at_the_rate_of_an_empty_room() {
-    let settings = TopDownSettings { search_every: 1_000, ..TopDownSettings::default() };
+    let settings = DetectorSettings { search_every: 1_000, ..DetectorSettings::default() };
     let (mut d, probe) = detector(once(settings));
     let mut at = |n: i32, bars: &[(i32, i32)]| look(&mut d, f64::from(n) / 30.0, bars).unwrap();
     assert_eq!(at(0, &[(40, 100), (300, 100)]).len(), 2);
@@ -367,7 +367,7 @@ fn whoever_is_lost_beside_others_is_searched_for_at_the_rate_of_an_empty_room() 
 
 #[test]
 fn two_followed_crops_that_end_on_one_person_become_one() {
-    let (mut d, _) = detector(TopDownSettings { search_every: 1_000, ..Default::default() });
+    let (mut d, _) = detector(DetectorSettings { search_every: 1_000, ..Default::default() });
     assert_eq!(look(&mut d, 0.0, &[(200, 100), (290, 100)]).unwrap().len(), 2);
     // One of them has gone; both crops see the other.
     let found = look(&mut d, 0.033, &[(245, 100)]).unwrap();
@@ -376,7 +376,7 @@ fn two_followed_crops_that_end_on_one_person_become_one() {
 
 #[test]
 fn a_person_cut_by_the_border_keeps_its_points_within_the_picture() {
-    let (mut d, _) = detector(TopDownSettings::default());
+    let (mut d, _) = detector(DetectorSettings::default());
     for (n, place) in [(-15, 100), (620, 350), (300, -120), (10, 400)].into_iter().enumerate() {
         d.forget();
         let found = look(&mut d, n as f64, &[place]).unwrap();
@@ -389,7 +389,7 @@ fn a_person_cut_by_the_border_keeps_its_points_within_the_picture() {
 
 #[test]
 fn boxes_too_small_to_see_anything_in_are_left_alone() {
-    let settings = TopDownSettings { min_person_pixels: 250.0, ..TopDownSettings::default() };
+    let settings = DetectorSettings { min_person_pixels: 250.0, ..DetectorSettings::default() };
     let (mut d, probe) = detector(settings);
     assert!(look(&mut d, 0.0, &[(100, 100)]).unwrap().is_empty());
     assert_eq!(probe.keypoint_runs.load(Ordering::Relaxed), 0);
@@ -397,7 +397,7 @@ fn boxes_too_small_to_see_anything_in_are_left_alone() {
 
 #[test]
 fn a_newcomer_whom_a_mirror_does_not_show_is_nobody() {
-    let settings = |flip_newcomers| TopDownSettings { flip_newcomers, ..Default::default() };
+    let settings = |flip_newcomers| DetectorSettings { flip_newcomers, ..Default::default() };
     let (mut twice, probe) = detector(settings(true));
     let runs = || probe.keypoint_runs.load(Ordering::Relaxed);
     // Somebody: a second run for a newcomer, none for who is known.
@@ -416,8 +416,9 @@ fn a_newcomer_whom_a_mirror_does_not_show_is_nobody() {
 
 #[test]
 fn a_second_look_in_a_mirror_costs_a_run_and_finds_the_person_where_it_is() {
-    let (mut plain, _) = detector(TopDownSettings::default());
-    let (mut twice, probe) = detector(TopDownSettings { flip: true, ..TopDownSettings::default() });
+    let (mut plain, _) = detector(DetectorSettings::default());
+    let (mut twice, probe) =
+        detector(DetectorSettings { flip: true, ..DetectorSettings::default() });
     assert!(twice.describe().contains("flip"));
     let (a, b) = (look(&mut plain, 0.0, &[(100, 100)]), look(&mut twice, 0.0, &[(100, 100)]));
     let (a, b) = (middle(&a.unwrap()[0]), middle(&b.unwrap()[0]));
@@ -429,7 +430,7 @@ fn a_second_look_in_a_mirror_costs_a_run_and_finds_the_person_where_it_is() {
 
 #[test]
 fn a_nan_costs_the_frame_and_the_next_one_is_searched_anew() {
-    let (mut d, probe) = detector(TopDownSettings::default());
+    let (mut d, probe) = detector(DetectorSettings::default());
     assert_eq!(look(&mut d, 0.0, &[(100, 100)]).unwrap().len(), 1);
     probe.break_keypoints.store(true, Ordering::Relaxed);
     let error = look(&mut d, 0.033, &[(100, 100)]).unwrap_err();
@@ -442,8 +443,8 @@ fn a_nan_costs_the_frame_and_the_next_one_is_searched_anew() {
 
 #[test]
 fn settings_out_of_range_and_unknown_keys_are_refused() {
-    let parse = |text: &str| toml::from_str::<TopDownSettings>(text);
-    assert_eq!(parse("").unwrap(), TopDownSettings::default());
+    let parse = |text: &str| toml::from_str::<DetectorSettings>(text);
+    assert_eq!(parse("").unwrap(), DetectorSettings::default());
     assert_eq!(parse("max_persons = 2").unwrap().max_persons, 2);
     assert!(parse("max_people = 2").unwrap_err().to_string().contains("max_people"));
     for text in ["max_persons = 0", "max_persons = 17", "search_every = 0", "score_threshold = 2.0"]

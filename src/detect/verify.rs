@@ -4,7 +4,7 @@
 //! answers are shipped with networks. So both look at the same scenes, and what is read from their
 //! outputs is compared: the places of keypoints, the corners of persons' boxes.
 
-use super::decode::{BoxDecoder, FoundBox, KeypointReader};
+use super::decode::{BoxDecoder, FoundBox, FoundPerson, KeypointReader, PersonDecoder};
 use super::preprocess::Preprocessor;
 use super::{Crop, DetectError};
 use crate::engine::gate::{Budget, SideBySide, Verdict};
@@ -78,6 +78,20 @@ pub fn verify(
                 let place = spec.letterbox;
                 crops.push(Crop::letterbox(image.width, image.height, &spec.input, place));
             })?;
+            Ok(both.verdict(Budget::boxes(precision)))
+        }
+        Task::OneStage(spec) => {
+            let mut decoder = PersonDecoder::new(spec, MOST_BOXES);
+            let threshold = spec.decoder.score_threshold;
+            let mut apart = |wanted: &[Vec<f32>], found: &[Vec<f32>], apart: &mut Vec<f64>| {
+                persons_apart(&mut decoder, threshold, wanted, found, apart);
+            };
+            let mut both = SideBySide::new(reference, candidate, &mut apart)?;
+            show(model, &spec.input, scenes, &mut both, |image, _, crops| {
+                let place = spec.letterbox;
+                crops.push(Crop::letterbox(image.width, image.height, &spec.input, place));
+            })?;
+            // Whole persons are in its input, as for a finder: twice the pixels of a crop's.
             Ok(both.verdict(Budget::boxes(precision)))
         }
         Task::Lifter(_) | Task::Part(_) => Err(model.problem("it sees no pictures")),
@@ -167,6 +181,38 @@ fn boxes_apart(
             Some((_, other)) => apart.extend(
                 corners(area).iter().zip(corners(&other)).map(|(a, b)| far((a.0 - b.0, a.1 - b.1))),
             ),
+        }
+    }
+}
+
+fn persons_apart(
+    decoder: &mut PersonDecoder,
+    threshold: f32,
+    wanted: &[Vec<f32>],
+    found: &[Vec<f32>],
+    apart: &mut Vec<f64>,
+) {
+    let (mut sure, mut given) = (Vec::new(), Vec::new());
+    let clearly = (CLEARLY * threshold).min(0.9);
+    if decoder.read(wanted, clearly, MOST_BOXES, &mut sure).is_err() {
+        return;
+    }
+    let whole = decoder.read(found, threshold, MOST_BOXES, &mut given).is_ok();
+    for FoundPerson { found: FoundBox { area, .. }, points } in &sure {
+        let same = given
+            .iter()
+            .map(|other| (area.iou(&other.found.area), &other.points))
+            .filter(|(iou, _)| *iou >= SAME_IOU)
+            .max_by(|a, b| a.0.total_cmp(&b.0));
+        match same {
+            _ if !whole => apart.push(f64::NAN),
+            None => apart.push(f64::from(area.width).hypot(f64::from(area.height))),
+            Some((_, others)) => {
+                let seen = points.iter().zip(others).filter(|(p, _)| p[2] >= SURE);
+                apart.extend(
+                    seen.map(|([x, y, _], [u, v, _])| f64::from(x - u).hypot(f64::from(y - v))),
+                );
+            }
         }
     }
 }

@@ -95,6 +95,42 @@ pub struct Catalog {
     embedded: Vec<ModelSpec>,
 }
 
+/// Names of the models that a detector is made of, where they are given.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DetectorNames<'a> {
+    /// The finder's.
+    pub finder: Option<&'a str>,
+    /// The keypoint network's.
+    pub keypoints: Option<&'a str>,
+    /// The one-stage network's.
+    pub one_stage: Option<&'a str>,
+}
+
+/// What a detector is made of.
+#[derive(Clone, Debug)]
+pub enum DetectorModels {
+    /// One network finds persons, another looks at each of them.
+    TopDown {
+        /// Finds persons.
+        finder: Box<ModelSpec>,
+        /// Looks at each of them.
+        keypoints: Box<ModelSpec>,
+    },
+    /// One network does it all.
+    OneStage(Box<ModelSpec>),
+}
+
+impl DetectorModels {
+    /// Its networks.
+    pub fn all(&self) -> impl Iterator<Item = &ModelSpec> {
+        let (first, second) = match self {
+            Self::TopDown { finder, keypoints } => (finder, Some(keypoints)),
+            Self::OneStage(model) => (model, None),
+        };
+        std::iter::once(first).chain(second).map(AsRef::as_ref)
+    }
+}
+
 impl Catalog {
     /// What is in the binary.
     ///
@@ -208,6 +244,35 @@ impl Catalog {
         Err(EngineError::Choice { kind, problem: format!("there is none{}", self.hint()) })
     }
 
+    /// The models of the detector: the one-stage network of that name, or the finder and the keypoint
+    /// network of those names. Where no name is given, a directory that adds one-stage networks and
+    /// nothing else that sees pictures asks for one of them.
+    ///
+    /// # Errors
+    /// As [`pick`](Self::pick); or if names for both ways are given.
+    pub fn detector(&self, names: DetectorNames<'_>) -> Result<DetectorModels, EngineError> {
+        let DetectorNames { finder, keypoints, one_stage } = names;
+        let top_down = finder.is_some() || keypoints.is_some();
+        if let (Some(name), true) = (one_stage, top_down) {
+            return Err(EngineError::Choice {
+                kind: ModelKind::OneStage,
+                problem: format!(
+                    "{name:?} needs no finder and no keypoint network; name either it or them"
+                ),
+            });
+        }
+        let added = |kind| self.listed.iter().chain(&self.recognised).any(|m| m.kind() == kind);
+        let alone = !added(ModelKind::Finder) && !added(ModelKind::Keypoints);
+        if one_stage.is_some() || !top_down && alone && added(ModelKind::OneStage) {
+            let model = self.pick(ModelKind::OneStage, one_stage)?;
+            return Ok(DetectorModels::OneStage(Box::new(model)));
+        }
+        Ok(DetectorModels::TopDown {
+            finder: Box::new(self.pick(ModelKind::Finder, finder)?),
+            keypoints: Box::new(self.pick(ModelKind::Keypoints, keypoints)?),
+        })
+    }
+
     fn names(&self, kind: ModelKind) -> String {
         let names: Vec<_> =
             self.models().filter(|m| m.kind() == kind).map(|m| m.name.as_str()).collect();
@@ -238,80 +303,4 @@ fn only(models: &[ModelSpec], kind: ModelKind) -> Result<Option<&ModelSpec>, Eng
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::engine::tiny;
-
-    #[test]
-    fn every_shipped_and_known_manifest_is_valid() {
-        let catalog = Catalog::embedded().unwrap();
-        assert_eq!(catalog.models().count(), EMBEDDED.len());
-        for spec in catalog.models() {
-            spec.bytes().unwrap();
-        }
-        for (file, text) in KNOWN {
-            manifest::read(file, text, &Found("x.onnx".into())).unwrap();
-        }
-    }
-
-    fn put(dir: &Path, name: &str, onnx: &[u8]) {
-        std::fs::write(dir.join(format!("{name}.onnx")), onnx).unwrap();
-        std::fs::write(dir.join(format!("{name}.toml")), tiny::manifest(name, onnx)).unwrap();
-    }
-
-    #[test]
-    fn a_directory_gives_its_only_model_and_asks_for_a_name_when_there_are_two() {
-        let dir = tempfile::tempdir().unwrap();
-        let onnx = tiny::mean_over_frames(9);
-        put(dir.path(), "first", &onnx);
-        let one = Catalog::with_dir(dir.path()).unwrap();
-        assert_eq!(one.pick(ModelKind::Lifter, None).unwrap().name, "first");
-
-        put(dir.path(), "second", &onnx);
-        let two = Catalog::with_dir(dir.path()).unwrap();
-        let said = two.pick(ModelKind::Lifter, None).unwrap_err().to_string();
-        assert!(said.contains("several") && said.contains("first, second"), "{said}");
-        assert_eq!(two.pick(ModelKind::Lifter, Some("second")).unwrap().name, "second");
-        let said = two.pick(ModelKind::Lifter, Some("third")).unwrap_err().to_string();
-        assert!(said.contains("\"third\"") && said.contains("first, second"), "{said}");
-        let said = two.pick(ModelKind::Finder, Some("first")).unwrap_err().to_string();
-        assert!(said.contains("it is a lifter model"), "{said}");
-    }
-
-    #[test]
-    fn a_directory_without_models_says_what_to_put_there() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("stranger.onnx"), b"?").unwrap();
-        let said = Catalog::with_dir(dir.path()).unwrap_err().to_string();
-        assert!(said.contains("none of its 1 ONNX files") && said.contains("manifest"), "{said}");
-        let gone = Catalog::with_dir(&dir.path().join("gone")).unwrap_err().to_string();
-        assert!(gone.contains("cannot be read"), "{gone}");
-    }
-
-    #[test]
-    fn a_missing_file_and_a_changed_file_are_told_apart() {
-        let dir = tempfile::tempdir().unwrap();
-        put(dir.path(), "m", &tiny::mean_over_frames(9));
-        let catalog = Catalog::with_dir(dir.path()).unwrap();
-        let spec = catalog.pick(ModelKind::Lifter, None).unwrap();
-        spec.bytes().unwrap();
-
-        std::fs::write(dir.path().join("m.onnx"), b"something else").unwrap();
-        let said = spec.bytes().unwrap_err().to_string();
-        assert!(said.contains("SHA-256") && said.contains("m.toml"), "{said}");
-
-        std::fs::remove_file(dir.path().join("m.onnx")).unwrap();
-        let said = spec.bytes().unwrap_err().to_string();
-        assert!(said.contains("cannot be read") && said.contains("m.onnx"), "{said}");
-    }
-
-    #[test]
-    fn public_files_are_recognised_by_their_hash_alone() {
-        let Some(dir) = crate::engine::tiny::shared_data("models") else { return };
-        let catalog = Catalog::with_dir(&dir).unwrap();
-        let finder = catalog.pick(ModelKind::Finder, None).unwrap();
-        assert_eq!(finder.name, "rtmdet_nano_HW140701");
-        let keypoints = catalog.pick(ModelKind::Keypoints, None).unwrap();
-        assert_eq!(keypoints.name, "tinypose_256_192");
-    }
-}
+mod tests;

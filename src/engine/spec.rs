@@ -3,6 +3,10 @@
 //! Numbers that belong to a model (input size, means, decoder, window, rate, threshold) are here
 //! and nowhere in code. Manifests are read by [`Catalog`](super::Catalog).
 
+mod lifter;
+mod onestage;
+mod picture;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::path::PathBuf;
@@ -10,7 +14,10 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::EngineError;
-use crate::skeleton::{JOINTS, Skeleton};
+use crate::skeleton::JOINTS;
+pub use lifter::*;
+pub use onestage::*;
+pub use picture::*;
 
 /// What a network is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
@@ -20,6 +27,8 @@ pub enum ModelKind {
     Finder,
     /// Finds one person's keypoints in a crop.
     Keypoints,
+    /// Finds all persons of a picture together with their keypoints.
+    OneStage,
     /// Lifts a window of 2D keypoints to 3D joints.
     Lifter,
 }
@@ -28,7 +37,7 @@ impl ModelKind {
     /// Is it fed with pictures? Lifters are fed with keypoints.
     #[must_use]
     pub const fn sees_pictures(self) -> bool {
-        matches!(self, Self::Finder | Self::Keypoints)
+        matches!(self, Self::Finder | Self::Keypoints | Self::OneStage)
     }
 }
 
@@ -37,6 +46,7 @@ impl fmt::Display for ModelKind {
         f.write_str(match self {
             Self::Finder => "finder",
             Self::Keypoints => "keypoints",
+            Self::OneStage => "one-stage",
             Self::Lifter => "lifter",
         })
     }
@@ -101,6 +111,8 @@ pub enum Task {
     Finder(FinderSpec),
     /// See [`ModelKind::Keypoints`].
     Keypoints(KeypointsSpec),
+    /// See [`ModelKind::OneStage`].
+    OneStage(OneStageSpec),
     /// See [`ModelKind::Lifter`].
     Lifter(LifterSpec),
     /// One of the graphs that another model is evaluated by.
@@ -114,273 +126,6 @@ pub struct PartSpec {
     pub inputs: Vec<TensorSpec>,
     /// What it writes.
     pub outputs: Vec<TensorSpec>,
-}
-
-/// A person finder.
-#[derive(Clone, Debug, PartialEq)]
-pub struct FinderSpec {
-    /// The picture's tensor; the picture is letterboxed into it.
-    pub input: ImageInput,
-    /// Where the letterboxed picture lies.
-    pub letterbox: Letterbox,
-    /// How outputs become boxes.
-    pub decoder: FinderDecoder,
-}
-
-/// A keypoint network for one person's crop.
-#[derive(Clone, Debug, PartialEq)]
-pub struct KeypointsSpec {
-    /// The crop's tensor.
-    pub input: ImageInput,
-    /// The order of its keypoints.
-    pub skeleton: Skeleton,
-    /// The person's box is enlarged by this factor about its centre before it is cut out.
-    pub crop_scale: f32,
-    /// How outputs become keypoints.
-    pub decoder: KeypointsDecoder,
-}
-
-/// A lifter of 2D windows to 3D.
-#[derive(Clone, Debug, PartialEq)]
-pub struct LifterSpec {
-    /// Slots in a window.
-    pub frames: usize,
-    /// Values per joint and slot: x, y and, but for [`Normalisation::Screen`], confidence.
-    pub features: usize,
-    /// Values in the second input `context`; 0 if there is none.
-    pub context: usize,
-    /// Slots per second.
-    pub rate_hz: f64,
-    /// Which slot, counted from the newest, the output describes where nothing else is asked
-    /// for: the future it has seen.
-    pub lookahead: u32,
-    /// All that may be asked for.
-    pub lookaheads: Vec<u32>,
-    /// Skeleton of the 2D input.
-    pub input_skeleton: Skeleton,
-    /// How pixels become the window's numbers.
-    pub normalisation: Normalisation,
-    /// Skeleton of the 3D output.
-    pub output_skeleton: Skeleton,
-    /// Stature of the body that answers are scaled to, metres.
-    pub body_height_m: f64,
-    /// Graphs that evaluate it slot by slot, where there are any beside the whole-window graph.
-    pub streaming: Option<StreamingSpec>,
-}
-
-/// A lifter in two graphs, with what is kept of a slot between them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StreamingSpec {
-    /// `keypoints` `[M, 17, 3]` and `fresh` `[M, 1]` → `slot` `[M, slot]`; and its SHA-256.
-    pub frame: (Asset, [u8; 32]),
-    /// `slots` `[N, T, slot]` and `context` → `joints` `[N, 17, 3]`; and its SHA-256.
-    pub window: (Asset, [u8; 32]),
-    /// Values kept of a slot.
-    pub slot: usize,
-}
-
-/// How a lifter's input numbers are made from pixels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Normalisation {
-    /// Rays turned into a virtual camera that looks at the person, divided by the person's
-    /// apparent size, both those of the newest slot: `INPUT.md` in its first version.
-    VirtualCamera,
-    /// The same with a camera that is held while it serves, slots on an absolute time grid, and
-    /// the newest slot's freshness as an input (`models/train/lifter/INPUT.md`).
-    AnchoredVirtualCamera,
-    /// The reference P-STMO's: x / w * 2 - 1, y / w * 2 - h / w of the pixel in a picture of w by
-    /// h, two values per joint, and the window's slots from the OLDEST to the newest.
-    Screen,
-}
-
-/// Order of a tensor's colour channels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Channels {
-    /// Red, green, blue.
-    Rgb,
-    /// Blue, green, red.
-    Bgr,
-    /// Luma alone.
-    Gray,
-}
-
-impl Channels {
-    /// How many planes the tensor has.
-    pub const fn count(self) -> usize {
-        match self {
-            Self::Rgb | Self::Bgr => 3,
-            Self::Gray => 1,
-        }
-    }
-}
-
-/// Where a letterboxed picture lies in its tensor; the rest is padding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Letterbox {
-    /// At the top left.
-    TopLeft,
-    /// In the middle.
-    Centre,
-}
-
-/// A picture as a network wants it: `[batch, channels, height, width]`, each value
-/// `(pixel - mean) / std` with pixels of 0..255.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ImageInput {
-    /// The tensor's name.
-    pub name: String,
-    /// In pixels.
-    pub width: usize,
-    /// In pixels.
-    pub height: usize,
-    /// Channel order.
-    pub channels: Channels,
-    /// Per channel in the tensor's order, 0..255; the first alone counts for grey.
-    pub mean: [f32; 3],
-    /// Per channel in the tensor's order, 0..255; the first alone counts for grey.
-    pub std: [f32; 3],
-    /// What lies outside of the picture, 0..255 in every channel.
-    pub pad: f32,
-}
-
-/// What has to be done to a score to make it a probability.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Activation {
-    /// Nothing: it is one.
-    #[default]
-    None,
-    /// It is a logit.
-    Sigmoid,
-}
-
-/// The unit of an anchor-free head's distances.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum DistanceUnit {
-    /// Multiples of the level's stride.
-    Strides,
-    /// Pixels of the network's input.
-    Pixels,
-}
-
-/// How a finder's outputs become boxes.
-#[derive(Clone, Debug, PartialEq)]
-pub enum FinderDecoder {
-    /// Boxes in input pixels with non-maximum suppression done in the network.
-    Boxes(BoxesDecoder),
-    /// Maps of scores and of distances to the four sides, one pair per stride.
-    AnchorFree(AnchorFreeDecoder),
-}
-
-/// `dets` `[1, N, 5]`: left, top, right, bottom in input pixels, score; `labels` `[1, N]`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct BoxesDecoder {
-    /// The boxes' tensor.
-    pub dets: String,
-    /// The classes' tensor, where there is more than one class.
-    pub labels: Option<String>,
-    /// How many boxes the network gives.
-    pub count: usize,
-    /// The class of persons.
-    pub person: usize,
-    /// Boxes below this score are no persons.
-    pub score_threshold: f32,
-}
-
-/// Per level: `scores` `[1, C, H/s, W/s]`, `boxes` `[1, 4, H/s, W/s]` = distances from the cell's
-/// reference point to the left, top, right and bottom side.
-#[derive(Clone, Debug, PartialEq)]
-pub struct AnchorFreeDecoder {
-    /// The levels.
-    pub levels: Vec<AnchorFreeLevel>,
-    /// Unit of the distances.
-    pub distances: DistanceUnit,
-    /// What makes the scores probabilities.
-    pub activation: Activation,
-    /// Number of score channels.
-    pub classes: usize,
-    /// The channel of persons.
-    pub person: usize,
-    /// Cell (i, j) stands for the input point ((i + cell_offset) * stride, ...), counted from the
-    /// tensor's left and top edges: 0.5 is the cell's centre.
-    pub cell_offset: f32,
-    /// Boxes below this score are no persons.
-    pub score_threshold: f32,
-    /// Of two boxes that overlap by more than this, the lower score is dropped.
-    pub nms_iou: f32,
-}
-
-/// One level of an anchor-free head.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AnchorFreeLevel {
-    /// Input pixels per cell.
-    pub stride: usize,
-    /// The score tensor's name.
-    pub scores: String,
-    /// The distance tensor's name.
-    pub boxes: String,
-}
-
-/// How a keypoint network's outputs become keypoints.
-#[derive(Clone, Debug, PartialEq)]
-pub enum KeypointsDecoder {
-    /// One map per keypoint.
-    Heatmap(HeatmapDecoder),
-    /// Two vectors per keypoint (SimCC, arXiv 2107.03332).
-    SimCc(SimCcDecoder),
-}
-
-/// `heatmaps` `[1, 17, H/stride, W/stride]`: the peak is the keypoint, its height the confidence.
-#[derive(Clone, Debug, PartialEq)]
-pub struct HeatmapDecoder {
-    /// The tensor's name.
-    pub heatmaps: String,
-    /// Input pixels per cell.
-    pub stride: usize,
-    /// How the peak is found below a cell's size.
-    pub refine: Refine,
-    /// Size of the Gaussian blur before the refinement, in cells, odd; 0 or 1: none.
-    pub blur: usize,
-    /// What makes the peak's value a confidence.
-    pub activation: Activation,
-    /// Cell (i, j) stands for the input point ((i + cell_offset) * stride, ...), counted from the
-    /// tensor's left and top edges: 0.5 is the cell's centre.
-    pub cell_offset: f32,
-    /// A person whose mean confidence is below this is not a person.
-    pub score_threshold: f32,
-}
-
-/// Sub-cell refinement of a heatmap's peak.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Refine {
-    /// The cell itself.
-    None,
-    /// A parabola through the peak and its neighbours, along each axis.
-    Parabola,
-    /// Taylor expansion of the log heatmap (DARK, arXiv 1910.06278).
-    Dark,
-}
-
-/// `x` `[1, 17, W * split_ratio]` and `y` `[1, 17, H * split_ratio]`: the peak's index divided by
-/// the ratio is the coordinate in input pixels (pixel centres at whole numbers); the confidence
-/// is the smaller of the two peaks.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SimCcDecoder {
-    /// The horizontal vectors' tensor.
-    pub x: String,
-    /// The vertical vectors' tensor.
-    pub y: String,
-    /// Bins per pixel.
-    pub split_ratio: f32,
-    /// What makes the peak's value a confidence.
-    pub activation: Activation,
-    /// A person whose mean confidence is below this is not a person.
-    pub score_threshold: f32,
 }
 
 /// A tensor's name and shape.
@@ -406,6 +151,7 @@ impl ModelSpec {
         match self.task {
             Task::Finder(_) => ModelKind::Finder,
             Task::Keypoints(_) => ModelKind::Keypoints,
+            Task::OneStage(_) => ModelKind::OneStage,
             Task::Lifter(_) | Task::Part(_) => ModelKind::Lifter,
         }
     }
@@ -475,6 +221,17 @@ impl ModelSpec {
         }
     }
 
+    /// What it says as a one-stage network.
+    ///
+    /// # Errors
+    /// If it is none.
+    pub fn one_stage(&self) -> Result<&OneStageSpec, EngineError> {
+        match &self.task {
+            Task::OneStage(s) => Ok(s),
+            _ => Err(self.not_a(ModelKind::OneStage)),
+        }
+    }
+
     /// What it says as a lifter.
     ///
     /// # Errors
@@ -535,6 +292,7 @@ impl ModelSpec {
         match &self.task {
             Task::Finder(s) => image(&s.input),
             Task::Keypoints(s) => image(&s.input),
+            Task::OneStage(s) => image(&s.input),
             Task::Lifter(s) => {
                 let mut all = vec![tensor("window", [batch, s.frames, JOINTS, s.features])];
                 if s.normalisation == Normalisation::AnchoredVirtualCamera {
@@ -584,7 +342,11 @@ impl ModelSpec {
                         tensor(&d.y, [batch, JOINTS, bins(input.height)]),
                     ]
                 }
+                KeypointsDecoder::Coordinates(d) => {
+                    vec![tensor(&d.keypoints, [batch, 1, JOINTS, 3])]
+                }
             },
+            Task::OneStage(s) => s.decoder.outputs(batch),
             Task::Lifter(_) => vec![tensor("joints", [batch, JOINTS, 3])],
             Task::Part(s) => s.outputs.iter().map(|t| t.batched(batch)).collect(),
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use posewire::detect::{TopDown, TopDownSettings};
+use posewire::detect::{DetectorSettings, TopDown};
 use posewire::engine::{
     Backend, Catalog, Engine, EngineError, ModelKind, ModelSpec, Precision, Signature, TensorMut,
     TensorRef,
@@ -95,6 +95,18 @@ impl Engine for CannedEngine {
                         output.data[row + c + 1] = 0.6;
                     }
                 }
+                // Centre, size, score and keypoints of one candidate a column, in an input of 320.
+                (ModelKind::OneStage, &[1, 56, n]) => {
+                    for person in 0..persons {
+                        let x = (320 * (2 * person + 1) / (2 * persons)) as f32;
+                        let body = [x, 160.0, 40.0, 150.0, 0.9];
+                        let joint = |k: usize| [x + (k % 7) as f32, 90.0 + 8.0 * k as f32, 0.8];
+                        let points = (0..17).flat_map(joint);
+                        for (row, v) in body.into_iter().chain(points).enumerate() {
+                            output.data[row * n + person] = v;
+                        }
+                    }
+                }
                 _ => {
                     for (i, v) in output.data.iter_mut().enumerate() {
                         *v = (i % 13) as f32 * 0.05;
@@ -119,12 +131,12 @@ fn catalog() -> (tempfile::TempDir, Catalog) {
 }
 
 /// The whole pipeline on canned engines.
-pub fn pipeline(canned: Canned, settings: TopDownSettings) -> Pipeline {
+pub fn pipeline(canned: Canned, settings: DetectorSettings) -> Pipeline {
     pipeline_on(&canned, settings)
 }
 
 /// The same on a backend that gives such engines.
-pub fn pipeline_on(backend: &dyn Backend, settings: TopDownSettings) -> Pipeline {
+pub fn pipeline_on(backend: &dyn Backend, settings: DetectorSettings) -> Pipeline {
     let (_dir, catalog) = catalog();
     let pick = |kind| catalog.pick(kind, None).unwrap();
     let (finder, keypoints) = (pick(ModelKind::Finder), pick(ModelKind::Keypoints));

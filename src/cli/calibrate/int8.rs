@@ -9,7 +9,7 @@ use super::pictures;
 use crate::camera::Intrinsics;
 use crate::capture;
 use crate::decode::FrameDecoder;
-use crate::detect::{Detector, TopDown, TopDownSettings};
+use crate::detect::{Detector, DetectorSettings, TopDown};
 use crate::engine::quantise::calibrate::measure;
 use crate::engine::quantise::cpu::{Collecting, Samples};
 use crate::engine::quantise::ranges::Method;
@@ -101,6 +101,12 @@ pub(super) fn int8(args: &Int8) -> Result<(), Failure> {
 }
 
 fn measured(args: &Int8, catalog: &Catalog, model: &ModelSpec) -> Result<Table, Failure> {
+    if model.kind() == ModelKind::OneStage {
+        return Err(trouble(format!(
+            "{} is a one-stage model, which cannot be calibrated yet; use it in f16",
+            model.name
+        )));
+    }
     let lifter = model.kind() == ModelKind::Lifter;
     let method = match args.method {
         MethodName::Percentile => Method::Percentile,
@@ -233,7 +239,7 @@ fn from_source(
     let finder = pick(ModelKind::Finder).map_err(engine)?;
     let keypoints = pick(ModelKind::Keypoints).map_err(engine)?;
     let engines = (load(&finder).map_err(engine)?, load(&keypoints).map_err(engine)?);
-    let settings = TopDownSettings::default();
+    let settings = DetectorSettings::default();
     let (finder, keypoints) = ((&finder, engines.0), (&keypoints, engines.1));
     let mut detector =
         TopDown::with_engines(finder, keypoints, settings).map_err(|e| Failure::config(&e))?;

@@ -68,14 +68,10 @@ pub(super) fn models(plan: Option<&Plan>, report: &mut Report) {
     }
     report.ok("models", format!("{} whole, by SHA-256: {}", whole.len(), whole.join(", ")));
     let Some(plan) = plan else { return };
-    for (kind, name) in [
-        (engine::ModelKind::Finder, &plan.models.finder),
-        (engine::ModelKind::Keypoints, &plan.models.keypoints),
-        (engine::ModelKind::Lifter, &plan.models.lifter),
-    ] {
-        if let Err(e) = catalog.pick(kind, name.as_deref()) {
-            report.error("models", Chain(&e).to_string(), "`posewire models` lists the names");
-        }
+    let lifter = catalog.pick(engine::ModelKind::Lifter, plan.models.lifter.as_deref());
+    let detector = catalog.detector(plan.models.detector());
+    for e in [detector.err(), lifter.err()].into_iter().flatten() {
+        report.error("models", Chain(&e).to_string(), "`posewire models` lists the names");
     }
 }
 

@@ -44,17 +44,15 @@ pub(super) fn gpu(plan: Option<&Plan>, report: &mut Report) {
     }
 }
 
-fn networks(plan: Option<&Plan>) -> Result<[ModelSpec; 3], EngineError> {
+fn networks(plan: Option<&Plan>) -> Result<Vec<ModelSpec>, EngineError> {
     let models = plan.map(|p| p.models.clone()).unwrap_or_default();
     let catalog = match &models.dir {
         Some(dir) => Catalog::with_dir(dir)?,
         None => Catalog::embedded()?,
     };
-    Ok([
-        catalog.pick(ModelKind::Finder, models.finder.as_deref())?,
-        catalog.pick(ModelKind::Keypoints, models.keypoints.as_deref())?,
-        catalog.pick(ModelKind::Lifter, models.lifter.as_deref())?,
-    ])
+    let detector = catalog.detector(models.detector())?;
+    let lifter = catalog.pick(ModelKind::Lifter, models.lifter.as_deref())?;
+    Ok(detector.all().cloned().chain([lifter]).collect())
 }
 
 /// A finding for each network and precision.
@@ -74,7 +72,7 @@ fn compare(
             let title = format!("{} {} in {}", model.kind(), model.name, computed.name());
             let done = match model.kind() {
                 ModelKind::Lifter => lifter(model, computed, backends),
-                ModelKind::Finder | ModelKind::Keypoints => {
+                ModelKind::Finder | ModelKind::Keypoints | ModelKind::OneStage => {
                     picture(model, computed, backends, judge)
                 }
             };

@@ -60,8 +60,8 @@ struct ImportArgs {
     #[arg(long, value_name = "WxH", value_parser = size)]
     size: Option<(usize, usize)>,
     /// Its publisher's licence, for the manifest
-    #[arg(long, default_value = "not known: ask its publisher")]
-    licence: String,
+    #[arg(long)]
+    licence: Option<String>,
     /// Its licence and training data allow commercial use
     #[arg(long)]
     commercial: bool,
@@ -190,17 +190,32 @@ fn bring(file: &Path, family: Family, what: &ImportArgs) -> Result<(), Failure> 
         family,
         name: what.pstmo.name.as_deref(),
         size: what.size,
-        licence: &what.licence,
+        licence: what.licence.as_deref(),
         commercial: what.commercial,
     };
-    let (text, spec) = import::describe(file, &how).map_err(|e| Failure::config(&e))?;
+    let import::Imported { manifest, spec, converted } =
+        import::describe(file, &how).map_err(|e| Failure::config(&e))?;
     verified(&spec).map_err(|e| Failure::config(&*e))?;
     let path = file.with_extension("toml");
-    if path.exists() && !what.force {
-        return Err(disk(&path, "is there already; --force replaces it".to_owned()));
+    let network = converted.as_ref().map(|(path, bytes)| (path.as_path(), bytes.as_slice()));
+    // The manifest last: it is what makes the network known.
+    let files: Vec<_> =
+        network.into_iter().chain([(path.as_path(), manifest.as_bytes())]).collect();
+    for (path, _) in &files {
+        if path.exists() && !what.force {
+            return Err(disk(path, "is there already; --force replaces it".to_owned()));
+        }
     }
-    std::fs::write(&path, text).map_err(|e| disk(&path, format!("cannot be written: {e}")))?;
+    for (path, bytes) in files {
+        std::fs::write(path, bytes).map_err(|e| disk(path, format!("cannot be written: {e}")))?;
+    }
+    if let Some((path, _)) = &converted {
+        println!("{} written: the network, fed with planes of floats", path.display());
+    }
     println!("{} written: a {} model called {:?}", path.display(), spec.kind(), spec.name);
+    if let Some(note) = family.note().filter(|_| what.licence.is_none()) {
+        println!("licence: {note}");
+    }
     let dir = file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     println!("use it with --models {}", dir.display());
     Ok(())

@@ -63,20 +63,34 @@ impl BoxDecoder {
                 d.nms_iou
             }
         };
-        self.candidates.sort_unstable_by(|a, b| b.score.total_cmp(&a.score));
-        for candidate in &self.candidates {
-            if found.len() == most {
-                break;
-            }
-            if found.iter().all(|kept| kept.area.iou(&candidate.area) <= iou) {
-                found.push(*candidate);
-            }
-        }
+        suppress(&mut self.candidates, |c| *c, iou, most, found);
         Ok(())
     }
 }
 
-fn edges(left: f32, top: f32, right: f32, bottom: f32, score: f32) -> Option<FoundBox> {
+/// Non-maximum suppression: the best of `candidates` that overlap none better by more than `iou`, at
+/// most `most`; sorts them.
+pub(super) fn suppress<T: Copy>(
+    candidates: &mut [T],
+    found: impl Fn(&T) -> FoundBox,
+    iou: f32,
+    most: usize,
+    kept: &mut Vec<T>,
+) {
+    candidates.sort_unstable_by(|a, b| found(b).score.total_cmp(&found(a).score));
+    for candidate in candidates.iter() {
+        if kept.len() == most {
+            break;
+        }
+        let area = found(candidate).area;
+        if kept.iter().all(|better| found(better).area.iou(&area) <= iou) {
+            kept.push(*candidate);
+        }
+    }
+}
+
+/// A box by its sides; `None` if there is nothing in it.
+pub(super) fn edges(left: f32, top: f32, right: f32, bottom: f32, score: f32) -> Option<FoundBox> {
     let area = BoundingBox { x: left, y: top, width: right - left, height: bottom - top };
     let score = score.clamp(0.0, 1.0);
     (area.width > 0.0 && area.height > 0.0).then_some(FoundBox { area, score })

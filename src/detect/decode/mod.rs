@@ -2,10 +2,13 @@
 //! its left and top edges. No network is run here and no picture is known.
 
 mod boxes;
+mod coordinates;
 mod heatmap;
+mod persons;
 mod simcc;
 
 pub use boxes::{BoxDecoder, FoundBox};
+pub use persons::{FoundPerson, PersonDecoder};
 
 use crate::engine::spec::{Activation, KeypointsDecoder, KeypointsSpec};
 use crate::skeleton::{JOINTS, Skeleton};
@@ -31,6 +34,7 @@ pub struct KeypointReader {
 enum How {
     Heatmap(heatmap::Heatmap),
     SimCc(simcc::SimCc),
+    Coordinates(coordinates::Coordinates),
 }
 
 impl KeypointReader {
@@ -45,16 +49,24 @@ impl KeypointReader {
                 how: How::SimCc(simcc::SimCc::new(d, &spec.input)),
                 score_threshold: d.score_threshold,
             },
+            KeypointsDecoder::Coordinates(d) => Self {
+                how: How::Coordinates(coordinates::Coordinates::new(d, &spec.input)),
+                score_threshold: d.score_threshold,
+            },
         }
     }
 
     /// Makes `outputs` the mean of themselves and of what the network made of the same crop in a
     /// mirror, turned back: left and right change places.
     pub fn average_mirrored(&self, outputs: &mut [Vec<f32>], mirrored: &[Vec<f32>]) {
+        if let How::Coordinates(d) = &self.how {
+            return d.average_mirrored(outputs, mirrored);
+        }
         for (n, (maps, mirrored)) in outputs.iter_mut().zip(mirrored).enumerate() {
             let rows = match &self.how {
                 How::Heatmap(d) => d.rows(),
                 How::SimCc(d) => d.rows(n),
+                How::Coordinates(_) => None,
             };
             average(maps, mirrored, rows.as_ref(), Skeleton::Coco17.mirror());
         }
@@ -69,6 +81,7 @@ impl KeypointReader {
         match &self.how {
             How::Heatmap(d) => d.read(outputs),
             How::SimCc(d) => d.read(outputs),
+            How::Coordinates(d) => d.read(outputs),
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::engine::{EngineError, ModelSpec, Precision, half_typed, quantise};
 /// ranges. A lifter without one is refused with it, for what it costs is not known.
 pub(super) fn settled(asked: Precision, model: &ModelSpec) -> Precision {
     match (asked, &model.task) {
-        (Precision::I8, Task::Finder(_) | Task::Keypoints(_))
+        (Precision::I8, Task::Finder(_) | Task::Keypoints(_) | Task::OneStage(_))
             if matches!(quantise::shipped(model), Ok(None)) =>
         {
             Precision::F16
