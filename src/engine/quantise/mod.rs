@@ -4,7 +4,7 @@
 //! second, so an engine's build makes what it wants from the file that the manifest describes.
 //!
 //! - [`int8`]: symmetric Q/DQ around the products that a [`Table`] has ranges for. (Networks in
-//!   `f16` throughout are made by [`half_typed`](super::half_typed).)
+//!   `f16` throughout are made by [`half_typed`].)
 //! - [`simulated`]: the 8-bit network's values by plain `f32` operators, for tract.
 //! - [`sites`]: which products; [`smooth`]: channels evened out before; [`ranges`]: how large
 //!   activations get; [`weights`]: constants in 8 bits; [`watch`]: runs a network and looks inside;
