@@ -17,70 +17,26 @@
     reason = "a tool for developers: a panic says enough"
 )]
 
+#[path = "../tests/support/noise.rs"]
+mod noise;
+#[path = "support/time.rs"]
+mod time;
+
 use std::error::Error;
 use std::path::Path;
-use std::time::Instant;
 
+use noise::{FORMATS, Random};
 use posewire::detect::Crop;
 use posewire::detect::preprocess::Preprocessor;
-use posewire::engine::spec::{Channels, ImageInput, Letterbox};
+use posewire::engine::spec::ImageInput;
 use posewire::engine::tensorrt::{Machine, TensorRt};
 use posewire::engine::{Backend, Catalog, ModelKind, ModelSpec, Precision, TensorMut, TensorRef};
-use posewire::frame::{ColorSpace, ImageLayout, ImageView, PixelFormat};
+use posewire::frame::{ImageLayout, ImageView, PixelFormat};
 use posewire::pose::BoundingBox;
-use serde_json::{Value, json};
+use serde_json::json;
+use time::time;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
-
-const FORMATS: [PixelFormat; 11] = [
-    PixelFormat::Gray8,
-    PixelFormat::Gray16,
-    PixelFormat::Rgb8,
-    PixelFormat::Bgr8,
-    PixelFormat::Yuyv,
-    PixelFormat::Uyvy,
-    PixelFormat::Nv12,
-    PixelFormat::Nv21,
-    PixelFormat::I420,
-    PixelFormat::I422,
-    PixelFormat::I444,
-];
-
-/// Numbers without order, the same ones every time (xorshift).
-struct Random(u32);
-
-impl Random {
-    fn next(&mut self) -> u32 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 17;
-        self.0 ^= self.0 << 5;
-        self.0
-    }
-
-    fn below(&mut self, end: u32) -> u32 {
-        (self.next() >> 8) % end
-    }
-
-    fn within(&mut self, low: f32, high: f32) -> f32 {
-        low + (high - low) * (self.next() >> 8) as f32 / 16_777_216.0
-    }
-}
-
-/// A picture of random bytes, with padded rows.
-fn noise(width: u32, height: u32, format: PixelFormat, random: &mut Random) -> Picture {
-    let bits = random.next();
-    let color = ColorSpace { bt709: bits & 1 == 1, full_range: bits & 2 == 2 };
-    let mut layout = ImageLayout::packed(width, height, format, color);
-    let (padding, mut end) = (random.below(20) as usize, 0);
-    for plane in &mut layout.planes {
-        let rows = plane.len / plane.stride;
-        plane.stride += padding;
-        (plane.offset, plane.len) = (end, plane.stride * rows);
-        end += plane.len;
-    }
-    let bytes = (0..end).map(|_| [0, 255, random.next() as u8][random.below(3) as usize]).collect();
-    Picture { layout, bytes }
-}
 
 struct Picture {
     layout: ImageLayout,
@@ -88,6 +44,11 @@ struct Picture {
 }
 
 impl Picture {
+    fn noise(width: u32, height: u32, format: PixelFormat, random: &mut Random) -> Self {
+        let (layout, bytes) = noise::picture(width, height, format, random);
+        Self { layout, bytes }
+    }
+
     fn view(&self) -> ImageView<'_> {
         self.layout.picture(&self.bytes).unwrap()
     }
@@ -95,31 +56,11 @@ impl Picture {
 
 /// A network's input like those of the shipped ones, or any other.
 fn some_input(random: &mut Random) -> ImageInput {
-    let channels = [Channels::Rgb, Channels::Bgr, Channels::Gray][random.below(3) as usize];
-    let mut three = |low, high| std::array::from_fn(|_| random.within(low, high));
-    let (mean, std) = (three(0.0, 130.0), three(1.0, 70.0));
-    let (width, height) = match random.below(3) {
+    noise::input(random, |r| match r.below(3) {
         0 => (192, 256),
         1 => (320, 256),
-        _ => (1 + random.below(200) as usize, 1 + random.below(200) as usize),
-    };
-    ImageInput { name: "x".into(), width, height, channels, mean, std, pad: 114.0 }
-}
-
-fn some_crop(image: &ImageView<'_>, input: &ImageInput, random: &mut Random) -> Crop {
-    let (w, h) = (image.width as f32, image.height as f32);
-    if random.below(4) == 0 {
-        let place = [Letterbox::Centre, Letterbox::TopLeft][random.below(2) as usize];
-        let crop = Crop::letterbox(image.width, image.height, input, place);
-        // Of the smallest inputs it shrinks more than is sampled at all.
-        if crop.scale_x <= 256.0 {
-            return crop;
-        }
-    }
-    let most = [0.4, 1.2, 5.0, 30.0][random.below(4) as usize];
-    let (left, top) = (random.within(-w, w), random.within(-h, h));
-    let (scale_x, scale_y) = (random.within(0.05, most), random.within(0.05, most));
-    Crop { left, top, scale_x, scale_y }
+        _ => (1 + r.below(200) as usize, 1 + r.below(200) as usize),
+    })
 }
 
 /// The kernel against the processor. True if no value is more than a level apart.
@@ -134,9 +75,9 @@ fn compare(crops: usize) -> Result<bool> {
                 0 => (1 + random.below(3), 1 + random.below(3)),
                 _ => (20 + random.below(700), 16 + random.below(500)),
             };
-            let picture = noise(w, h, format, &mut random);
+            let picture = Picture::noise(w, h, format, &mut random);
             let (image, input) = (picture.view(), some_input(&mut random));
-            let crop = some_crop(&image, &input, &mut random);
+            let crop = noise::crop(&picture.layout, &input, &mut random);
             let mirrored = random.below(2) == 1;
             let mut preprocessor = Preprocessor::new(&input);
             let plan = preprocessor.plan(&image, &crop)?;
@@ -167,22 +108,6 @@ fn compare(crops: usize) -> Result<bool> {
     Ok(good)
 }
 
-/// p50 and p99 of many calls, microseconds.
-fn time(calls: usize, mut call: impl FnMut() -> Result<()>) -> Result<Value> {
-    for _ in 0..calls / 10 {
-        call()?;
-    }
-    let mut took = Vec::with_capacity(calls);
-    for _ in 0..calls {
-        let begun = Instant::now();
-        call()?;
-        took.push(begun.elapsed().as_secs_f64() * 1e6);
-    }
-    took.sort_by(f64::total_cmp);
-    let at = |share: f64| (took[((calls - 1) as f64 * share) as usize] * 10.0).round() / 10.0;
-    Ok(json!({"p50": at(0.5), "p99": at(0.99)}))
-}
-
 /// One network's calls, with its input made here and there.
 fn one(
     model: &ModelSpec,
@@ -210,7 +135,7 @@ fn one(
         PixelFormat::Rgb8,
         PixelFormat::Gray8,
     ] {
-        let picture = noise(1280, 720, format, &mut Random(1));
+        let picture = Picture::noise(1280, 720, format, &mut Random(1));
         let image = picture.view();
         let crop = crop(&image);
         let mut preprocessor = Preprocessor::new(input);

@@ -14,6 +14,9 @@
     reason = "a tool for developers: a panic says enough"
 )]
 
+#[path = "support/time.rs"]
+mod time;
+
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -31,6 +34,7 @@ use posewire::engine::{
 };
 use posewire::pose::BoundingBox;
 use serde_json::{Value, json};
+use time::time;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -52,22 +56,6 @@ fn run(engine: &mut dyn Engine, inputs: &[Vec<f32>]) -> Result<Vec<Vec<f32>>> {
         .collect();
     engine.run(&given, &mut taken)?;
     Ok(outputs)
-}
-
-/// p50 and p99 of many calls, microseconds.
-fn time(calls: usize, mut call: impl FnMut() -> Result<()>) -> Result<Value> {
-    for _ in 0..calls / 10 {
-        call()?;
-    }
-    let mut took = Vec::with_capacity(calls);
-    for _ in 0..calls {
-        let begun = Instant::now();
-        call()?;
-        took.push(begun.elapsed().as_secs_f64() * 1e6);
-    }
-    took.sort_by(f64::total_cmp);
-    let at = |share: f64| (took[((calls - 1) as f64 * share) as usize] * 10.0).round() / 10.0;
-    Ok(json!({"p50": at(0.5), "p99": at(0.99)}))
 }
 
 /// Keypoints of a window, freshness of its newest slot, context.

@@ -84,35 +84,7 @@ fn nor_does_one_with_a_one_stage_network() {
 }
 
 /// Its file is never read.
-const ONE_STAGE: &str = r#"
-name = "one"
-kind = "one-stage"
-file = "one.onnx"
-sha256 = "0000000000000000000000000000000000000000000000000000000000000000"
-licence = "MIT"
-commercial = true
-training_data = "none"
-trained = "no"
-skeleton = "coco17"
-
-[input]
-name = "images"
-width = 320
-height = 320
-channels = "rgb"
-mean = [0.0, 0.0, 0.0]
-std = [255.0, 255.0, 255.0]
-layout = "nchw"
-letterbox = "centre"
-pad = 114
-
-[decoder]
-type = "yolo-pose"
-output = "output0"
-count = 2100
-score_threshold = 0.3
-nms_iou = 0.7
-"#;
+const ONE_STAGE: &str = include_str!("data/onestage/unread.toml");
 
 fn counts_nothing(mut pipeline: Pipeline) {
     let listener = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();

@@ -8,51 +8,21 @@
     reason = "a panic is how a test fails"
 )]
 
+#[path = "support/noise.rs"]
+mod noise;
+
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use noise::{FORMATS, Random, crop};
 use posewire::detect::Crop;
 use posewire::detect::preprocess::Preprocessor;
 use posewire::engine::sampling::Sampling;
-use posewire::engine::spec::{Channels, ImageInput, Letterbox};
+use posewire::engine::spec::ImageInput;
 use posewire::engine::tensorrt::Machine;
 use posewire::engine::tensorrt::sampling::Job;
-use posewire::frame::{ColorSpace, ImageLayout, PixelFormat};
-
-const FORMATS: [PixelFormat; 11] = [
-    PixelFormat::Gray8,
-    PixelFormat::Gray16,
-    PixelFormat::Rgb8,
-    PixelFormat::Bgr8,
-    PixelFormat::Yuyv,
-    PixelFormat::Uyvy,
-    PixelFormat::Nv12,
-    PixelFormat::Nv21,
-    PixelFormat::I420,
-    PixelFormat::I422,
-    PixelFormat::I444,
-];
-
-/// Numbers without order, the same ones every time (xorshift).
-struct Random(u32);
-
-impl Random {
-    fn next(&mut self) -> u32 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 17;
-        self.0 ^= self.0 << 5;
-        self.0
-    }
-
-    fn below(&mut self, end: u32) -> u32 {
-        (self.next() >> 8) % end
-    }
-
-    fn within(&mut self, low: f32, high: f32) -> f32 {
-        low + (high - low) * (self.next() >> 8) as f32 / 16_777_216.0
-    }
-}
+use posewire::frame::{ImageLayout, PixelFormat};
 
 /// `source` as `made`; false without a C++ compiler.
 fn compile(source: &str, made: &Path, options: &[&str]) -> Result<bool, String> {
@@ -95,51 +65,18 @@ fn run(program: &Path, jobs: Vec<u8>) -> Vec<f32> {
     values.iter().map(|bytes| f32::from_ne_bytes(*bytes)).collect()
 }
 
-/// A picture of random bytes, whose last row lacks its padding.
+/// A small picture.
 fn picture(format: PixelFormat, random: &mut Random) -> (ImageLayout, Vec<u8>) {
     let (w, h) = match random.below(8) {
         0 => (1 + random.below(3), 1 + random.below(3)),
         _ => (20 + random.below(140), 16 + random.below(110)),
     };
-    let bits = random.next();
-    let color = ColorSpace { bt709: bits & 1 == 1, full_range: bits & 2 == 2 };
-    let mut layout = ImageLayout::packed(w, h, format, color);
-    let padding = random.below(20) as usize;
-    let mut end = 0;
-    for plane in &mut layout.planes {
-        let (row, rows) = (plane.stride, plane.len / plane.stride);
-        plane.stride += padding;
-        plane.offset = end;
-        plane.len = plane.stride * (rows - 1) + row;
-        end += plane.len;
-    }
-    // Extremes, too: sums are largest there.
-    let bytes = (0..end).map(|_| [0, 255, random.next() as u8][random.below(3) as usize]).collect();
-    (layout, bytes)
+    noise::picture(w, h, format, random)
 }
 
+/// A small network's input.
 fn input(random: &mut Random) -> ImageInput {
-    let channels = [Channels::Rgb, Channels::Bgr, Channels::Gray][random.below(3) as usize];
-    let mut three = |low, high| std::array::from_fn(|_| random.within(low, high));
-    let (mean, std) = (three(0.0, 130.0), three(1.0, 70.0));
-    let (width, height) = (1 + random.below(60) as usize, 1 + random.below(50) as usize);
-    ImageInput { name: "x".into(), width, height, channels, mean, std, pad: 114.0 }
-}
-
-/// Enlarged or shrunk, within the picture or beyond its borders, or beside it.
-fn crop(layout: &ImageLayout, input: &ImageInput, random: &mut Random) -> Crop {
-    let (w, h) = (layout.width as f32, layout.height as f32);
-    if random.below(4) == 0 {
-        let place = [Letterbox::Centre, Letterbox::TopLeft][random.below(2) as usize];
-        return Crop::letterbox(layout.width, layout.height, input, place);
-    }
-    let most = [0.4, 1.2, 5.0, 30.0][random.below(4) as usize];
-    Crop {
-        left: random.within(-w, w),
-        top: random.within(-h, h),
-        scale_x: random.within(0.05, most),
-        scale_y: random.within(0.05, most),
-    }
+    noise::input(random, |r| (1 + r.below(60) as usize, 1 + r.below(50) as usize))
 }
 
 /// A crop of a picture, what makes its input, and what the processor makes of it.

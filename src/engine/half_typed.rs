@@ -91,13 +91,14 @@ impl Rewriter {
                 types.insert(weight.name.clone(), Float::Half);
             }
         }
-        let weights = graph.initializer.iter().map(|w| (w.name.clone(), w.clone())).collect();
+        let weights: HashMap<String, TensorProto> =
+            graph.initializer.iter().map(|w| (w.name.clone(), w.clone())).collect();
         Ok(Self {
             types,
+            exact: exact(graph, &|name| weights.contains_key(name)),
             weights,
             casts: HashMap::new(),
             widened: HashSet::new(),
-            exact: exact(graph, &|name| graph.initializer.iter().any(|weight| weight.name == name)),
             nodes: Vec::new(),
             new_weights: Vec::new(),
         })
@@ -179,27 +180,12 @@ impl Rewriter {
             }
         }
         if op == "MatMul" && wanted == Float::Half {
-            self.accumulated_in_single(node);
+            let names = ("_wide", "_wide_sum");
+            accumulated_in_single(node, names, &mut self.widened, &mut self.nodes);
         } else {
             self.nodes.push(node);
         }
         Ok(())
-    }
-
-    /// A product of halves whose sums are `f32`: written as one of `f32`, between casts.
-    fn accumulated_in_single(&mut self, mut node: NodeProto) {
-        for name in &mut node.input {
-            // Not the value before it was a half: that cast is what rounds.
-            let wide = format!("{name}_wide");
-            if self.widened.insert(wide.clone()) {
-                self.nodes.push(cast(name, &wide, Float::Single));
-            }
-            *name = wide;
-        }
-        let half = node.output[0].clone();
-        node.output[0] = format!("{half}_wide_sum");
-        let back = cast(&node.output[0], &half, Float::Half);
-        self.nodes.extend([node, back]);
     }
 
     /// The name of the same values in another type.
@@ -285,6 +271,28 @@ pub(super) fn exact(graph: &GraphProto, is_weight: &dyn Fn(&str) -> bool) -> Has
         block.extend(node.input.iter().filter(|name| computed.contains(name)));
     }
     exact
+}
+
+/// A product of halves whose sums are `f32`: written as one of `f32`, between casts. `suffixes` name a
+/// factor and the sum in `f32`, `widened` the factors that exist so already.
+pub(super) fn accumulated_in_single(
+    mut node: NodeProto,
+    suffixes: (&str, &str),
+    widened: &mut HashSet<String>,
+    nodes: &mut Vec<NodeProto>,
+) {
+    for name in &mut node.input {
+        // Not the value before it was a half: that cast is what rounds.
+        let wide = format!("{name}{}", suffixes.0);
+        if widened.insert(wide.clone()) {
+            nodes.push(cast(name, &wide, Float::Single));
+        }
+        *name = wide;
+    }
+    let half = node.output[0].clone();
+    node.output[0] = format!("{half}{}", suffixes.1);
+    let back = cast(&node.output[0], &half, Float::Half);
+    nodes.extend([node, back]);
 }
 
 fn cast(from: &str, to: &str, float: Float) -> NodeProto {

@@ -38,35 +38,9 @@ fn a_directory_gives_its_only_model_and_asks_for_a_name_when_there_are_two() {
 }
 
 fn one_stage(dir: &Path, name: &str) {
-    let manifest = format!(
-        r#"
-name = "{name}"
-kind = "one-stage"
-file = "{name}.onnx"
-sha256 = "{}"
-licence = "MIT"
-commercial = true
-training_data = "none"
-trained = "no"
-skeleton = "coco17"
-[input]
-name = "images"
-width = 320
-height = 320
-channels = "rgb"
-mean = [0.0, 0.0, 0.0]
-std = [255.0, 255.0, 255.0]
-layout = "nchw"
-letterbox = "centre"
-[decoder]
-type = "yolo-pose"
-output = "output0"
-count = 2100
-score_threshold = 0.3
-nms_iou = 0.7
-"#,
-        hex(&[0; 32])
-    );
+    let manifest = include_str!("../../../tests/data/onestage/unread.toml")
+        .replace("\"one\"", &format!("{name:?}"))
+        .replace("one.onnx", &format!("{name}.onnx"));
     std::fs::write(dir.join(format!("{name}.toml")), manifest).unwrap();
 }
 

@@ -9,6 +9,7 @@ use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
 
 use super::sites::channel_axis;
 use super::weights::{self, LARGEST};
+use crate::engine::half_typed;
 use crate::engine::onnx::{
     Constant, Constants, attribute, f16_tensor, f32_tensor, i8_tensor, int_attribute, node,
 };
@@ -140,7 +141,8 @@ impl Writer<'_> {
             self.kinds.insert(output.clone(), kind);
         }
         if n.op_type == "MatMul" && kind == Kind::Half && !quantised {
-            self.accumulated_in_single(n);
+            let names = ("/wide", "/sum");
+            half_typed::accumulated_in_single(n, names, &mut self.written, &mut self.nodes);
         } else {
             self.nodes.push(n);
         }
@@ -149,24 +151,6 @@ impl Writer<'_> {
             self.nodes.push(c);
         }
         Ok(())
-    }
-
-    /// A product of halves whose sums are `f32`, between casts: see
-    /// [`half_typed`](crate::engine::half_typed).
-    fn accumulated_in_single(&mut self, mut n: NodeProto) {
-        for input in &mut n.input {
-            let wide = format!("{input}/wide");
-            if self.written.insert(wide.clone()) {
-                self.nodes.push(cast(input, &wide, Kind::Single));
-            }
-            *input = wide;
-        }
-        let half = n.output[0].clone();
-        n.output[0] = format!("{half}/sum");
-        // The cast has the name of what it makes, which was this one's.
-        n.name.clone_from(&n.output[0]);
-        let back = cast(&n.output[0], &half, Kind::Half);
-        self.nodes.extend([n, back]);
     }
 
     /// Writes a floating-point constant as it is, if `name` is one.
