@@ -1,6 +1,6 @@
-//! TensorRT against tract on every shipped network: how far apart, and how fast.
+//! TensorRT and our own kernels against tract on every shipped network: how far apart, and how fast.
 //!
-//!     POSEWIRE_TENSORRT_DIR=... tensorrt_bench MODELS_DIR [CALLS [DUMP_DIR]]
+//!     POSEWIRE_TENSORRT_DIR=... tensorrt_bench MODELS_DIR [CALLS [DUMP_DIR]] [--only-kernels]
 //!
 //! Needs an NVIDIA GPU. For every network, precision and number of persons one line of JSON: seconds to
 //! build and to load, microseconds of a call (p50, p99 of CALLS, 2000 by default) with everything in a
@@ -205,6 +205,43 @@ fn one(bench: &Bench, model: &ModelSpec, inputs: &[Vec<f32>], batch: usize) -> R
     Ok(())
 }
 
+/// A lifter by our own kernels: whole windows, as `one` has TensorRT compute them.
+fn kernels(bench: &Bench, model: &ModelSpec, inputs: &[Vec<f32>], batch: usize) -> Result<()> {
+    let (calls, frames) = (bench.calls, model.lifter()?.frames);
+    let mut cpu = Tract.load_lifter(model, Precision::F32, 1)?;
+    let mut fresh = vec![0.0; batch * frames];
+    fresh.iter_mut().step_by(frames).zip(&inputs[1]).for_each(|(to, fresh)| *to = *fresh);
+    let answer = |lifter: &mut dyn StreamingLifter| -> Result<(Vec<f32>, Vec<f32>)> {
+        let mut slots = vec![0.0; batch * frames * lifter.slot_len()];
+        lifter.encode(&inputs[0], &fresh, &mut slots)?;
+        let mut joints = vec![f32::NAN; batch * 51];
+        lifter.lift(&slots, &inputs[2], &mut joints)?;
+        Ok((slots, joints))
+    };
+    let (_, wanted) = answer(&mut *cpu)?;
+    for precision in [Precision::F32, Precision::F16] {
+        let begun = Instant::now();
+        let mut lifter = Machine::get().fused(model, precision, batch)?;
+        let load_s = begun.elapsed().as_secs_f64();
+        let (slots, joints) = answer(&mut lifter)?;
+        bench.keep(
+            model,
+            batch,
+            &format!("kernels-{}", precision.name()),
+            std::slice::from_ref(&joints),
+        )?;
+        let mut out = vec![0.0; batch * 51];
+        let us = time(calls, || Ok(lifter.lift(&slots, &inputs[2], &mut out)?))?;
+        let line = json!({
+            "model": model.name, "by": lifter.describe(), "precision": format!("{precision:?}"),
+            "persons": batch, "load_s": load_s, "us": us, "apart": distance(&joints, &wanted),
+            "the_same_again": joints == out,
+        });
+        println!("{line}");
+    }
+    Ok(())
+}
+
 /// A lifter as the program runs it: two slots that are new, one window lifted.
 fn step(bench: &Bench, model: &ModelSpec) -> Result<()> {
     let calls = bench.calls;
@@ -249,9 +286,11 @@ fn step(bench: &Bench, model: &ModelSpec) -> Result<()> {
 }
 
 fn main() -> Result<()> {
-    let args: Vec<String> = std::env::args().skip(1).collect();
+    let (options, args): (Vec<String>, Vec<String>) =
+        std::env::args().skip(1).partition(|arg| arg.starts_with("--"));
+    let only_kernels = options.iter().any(|option| option == "--only-kernels");
     let Some(folder) = args.first() else {
-        return Err("usage: tensorrt_bench MODELS_DIR [CALLS [DUMP_DIR]]".into());
+        return Err("usage: tensorrt_bench MODELS_DIR [CALLS [DUMP_DIR]] [--only-kernels]".into());
     };
     let bench = Bench {
         calls: args.get(1).map_or(Ok(2000), |n| n.parse())?,
@@ -270,9 +309,16 @@ fn main() -> Result<()> {
                 fresh.push(*newest);
                 contexts.extend_from_slice(context);
             }
-            one(&bench, &model, &[keypoints, fresh, contexts], batch)?;
+            let inputs = [keypoints, fresh, contexts];
+            kernels(&bench, &model, &inputs, batch)?;
+            if !only_kernels {
+                one(&bench, &model, &inputs, batch)?;
+            }
         }
         step(&bench, &model)?;
+    }
+    if only_kernels {
+        return Ok(());
     }
     let finder = catalog.pick(ModelKind::Finder, Some("posewire-finder"))?;
     one(&bench, &finder, &[picture(&finder.finder()?.input)?], 1)?;

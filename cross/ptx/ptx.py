@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Makes src/engine/tensorrt/sampling/sample.ptx of sample.cu beside it, with NVIDIA's run-time compiler.
+"""Makes the PTX of our own kernels of the .cu files beside it, with NVIDIA's run-time compiler.
 
     ptx.py                  writes it
-    ptx.py --check          says whether it is what the source gives
-    ptx.py --assemble       has NVIDIA's assembler make machine code of it, for GPUs from JetPack 5's on
+    ptx.py --check          says whether it is what the sources give
+    ptx.py --assemble       has NVIDIA's assembler make machine code of it, for the GPUs that each is for
 
 Libraries come from PyPI (into a folder of the user's cache, or --cache FOLDER) and need no GPU.
 """
@@ -18,21 +18,30 @@ import sys
 import zipfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-SOURCE = ROOT / "src/engine/tensorrt/sampling/sample.cu"
-PTX = SOURCE.with_suffix(".ptx")
+ROOM = ROOT / "src/engine/tensorrt"
 
+# (source, what is made of it, the oldest GPUs that it is for, PTX's version, options): the driver makes
+# machine code of it for whatever newer GPU is there.
+#
+# Pictures are sampled from Pascal on, as TensorRT 8.5, and must round as the processor does: no sum and
+# product in one step. Halves are multiplied 16 x 8 x 16 at a time from Ampere on; from Hopper on kernels
+# begin before the one ahead of them has ended.
+#
+# The compiler writes `.version 7.8`, which JetPack 5's driver (CUDA 11.4: up to 7.4) refuses for its number
+# alone. The number states which instructions may come: ld.global.nc came with 3.1, mma.m16n8k16 with 7.0,
+# griddepcontrol with 7.8, which every driver of those GPUs has. --assemble holds that against NVIDIA's
+# assembler, which refuses what is newer than the number says.
+KERNELS = [
+    (ROOM / "sampling/sample.cu", "sample.ptx", 60, "7.0", ["--fmad=false"]),
+    (ROOM / "fused/fused.cu", "fused.ptx", 80, "7.0", []),
+    (ROOM / "fused/fused.cu", "fused_early.ptx", 90, "7.8", ["-DPW_EARLY"]),
+]
 # The compiler of CUDA 11.8: the last that knows compute_60, and the nearest to JetPack 5's CUDA 11.4.
 COMPILER = "nvidia-cuda-nvrtc-cu11==11.8.89"
-# From Pascal on, as TensorRT 8.5. The driver makes machine code of it for whatever newer GPU is there.
-TARGET = "compute_60"
-# It writes `.version 7.8`, which JetPack 5's driver (CUDA 11.4: up to 7.4) refuses for its number
-# alone. The number states which instructions may come; the newest of ours, ld.global.nc, came with 3.1.
-# --assemble holds that against NVIDIA's assembler, which refuses what is newer than the number says.
-VERSION = "7.0"
 # (package, GPUs): Xavier, Orin, Hopper by CUDA 11's assembler, Thor and newer Hopper by CUDA 13's.
 ASSEMBLERS = [
-    ("nvidia-cuda-nvcc-cu11==11.8.89", ["sm_60", "sm_72", "sm_87", "sm_90"]),
-    ("nvidia-cuda-nvcc==13.5.37", ["sm_75", "sm_87", "sm_90", "sm_110", "sm_120"]),
+    ("nvidia-cuda-nvcc-cu11==11.8.89", [60, 72, 87, 90]),
+    ("nvidia-cuda-nvcc==13.5.37", [75, 87, 90, 110, 120]),
 ]
 
 
@@ -53,19 +62,19 @@ def package(name: str, cache: pathlib.Path) -> pathlib.Path:
     return folder
 
 
-def compile_source(cache: pathlib.Path) -> str:
+def compile_source(path: pathlib.Path, oldest: int, version: str, options: list, cache: pathlib.Path) -> str:
     folder = package(COMPILER, cache)
     for builtins in folder.rglob("libnvrtc-builtins.so*"):
         ctypes.CDLL(str(builtins), mode=ctypes.RTLD_GLOBAL)
     (library,) = (f for f in folder.rglob("libnvrtc.so*"))
     nvrtc = ctypes.CDLL(str(library))
-    source = SOURCE.read_bytes()
+    source = path.read_bytes()
     program = ctypes.c_void_p()
     # No path in the text: it must be the same wherever it is made.
-    status = nvrtc.nvrtcCreateProgram(ctypes.byref(program), source, b"sample.cu", 0, None, None)
+    status = nvrtc.nvrtcCreateProgram(ctypes.byref(program), source, path.name.encode(), 0, None, None)
     if status:
         sys.exit(f"{COMPILER}: nvrtcCreateProgram: error {status}")
-    options = [f"--gpu-architecture={TARGET}", "--std=c++14", "--fmad=false"]
+    options = [f"--gpu-architecture=compute_{oldest}", "--std=c++14", *options]
     array = (ctypes.c_char_p * len(options))(*(option.encode() for option in options))
     status = nvrtc.nvrtcCompileProgram(program, len(options), array)
 
@@ -81,9 +90,9 @@ def compile_source(cache: pathlib.Path) -> str:
     lines = [line.rstrip() for line in text("PTX").splitlines()]
     # What the compiler tells about itself.
     body = [line for line in lines if not line.startswith("//")]
-    body = [f".version {VERSION}" if line.startswith(".version ") else line for line in body]
+    body = [f".version {version}" if line.startswith(".version ") else line for line in body]
     head = [
-        f"// Made of sample.cu by cross/ptx/ptx.py ({COMPILER}); do not edit.",
+        f"// Made of {path.name} by cross/ptx/ptx.py ({COMPILER}); do not edit.",
         f"// SHA-256 of the source: {hashlib.sha256(source).hexdigest()}",
     ]
     return "\n".join([*head, *body]).rstrip("\n") + "\n"
@@ -93,9 +102,11 @@ def assemble(cache: pathlib.Path) -> None:
     for name, gpus in ASSEMBLERS:
         (ptxas,) = package(name, cache).rglob("ptxas")
         ptxas.chmod(0o755)
-        for gpu in gpus:
-            subprocess.run([str(ptxas), "--gpu-name", gpu, str(PTX), "-o", os.devnull], check=True)
-            print(f"{name}: {gpu}")
+        for path, ptx, oldest, _, _ in KERNELS:
+            for gpu in (f"sm_{gpu}" for gpu in gpus if gpu >= oldest):
+                made = str(path.with_name(ptx))
+                subprocess.run([str(ptxas), "--gpu-name", gpu, made, "-o", os.devnull], check=True)
+                print(f"{ptx}: {name}: {gpu}")
 
 
 def main() -> None:
@@ -105,15 +116,15 @@ def main() -> None:
     home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     parser.add_argument("--cache", type=pathlib.Path, default=pathlib.Path(home, "posewire", "ptx"))
     asked = parser.parse_args()
-    if asked.check or not asked.assemble:
-        made = compile_source(asked.cache)
+    for path, ptx, *how in KERNELS if asked.check or not asked.assemble else []:
+        made, ptx = compile_source(path, *how, asked.cache), path.with_name(ptx)
         if not asked.check:
-            PTX.write_text(made)
-            print(f"{PTX.relative_to(ROOT)}: {len(made)} bytes")
-        elif PTX.read_text() != made:
-            sys.exit("sample.ptx is not what sample.cu gives: cross/ptx/ptx.py, and commit")
+            ptx.write_text(made)
+            print(f"{ptx.relative_to(ROOT)}: {len(made)} bytes")
+        elif ptx.read_text() != made:
+            sys.exit(f"{ptx.name} is not what {path.name} gives: cross/ptx/ptx.py, and commit")
         else:
-            print("sample.ptx is what sample.cu gives")
+            print(f"{ptx.name} is what {path.name} gives")
     if asked.assemble:
         assemble(asked.cache)
 

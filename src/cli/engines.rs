@@ -125,6 +125,14 @@ fn build(cache: &Cache, config: Option<&Path>) -> Result<(), Failure> {
     let precisions = if plan.fastest_precision { &RUNGS[..] } else { &[plan.precision] };
     for precision in precisions {
         for (model, persons) in wanted(&plan)? {
+            if model.lifter().is_ok() && machine.fused(&model, *precision, persons).is_ok() {
+                let precision = precision.name();
+                println!(
+                    "{} {precision} for {persons}: by our own kernels, nothing to build",
+                    model.name
+                );
+                continue;
+            }
             match one(cache, machine, &model, *precision, persons) {
                 // Another one will be chosen.
                 Err(e) if plan.fastest_precision => println!("passed over: {}", e.message),

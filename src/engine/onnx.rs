@@ -131,13 +131,6 @@ pub fn i8_tensor(name: &str, dims: &[usize], values: &[i8]) -> TensorProto {
     tensor(name, dims, DataType::Int8, values.iter().map(|v| *v as u8).collect())
 }
 
-/// An `i64` tensor of the given sizes.
-#[must_use]
-pub fn i64_tensor(name: &str, dims: &[usize], values: &[i64]) -> TensorProto {
-    let raw = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-    tensor(name, dims, DataType::Int64, raw)
-}
-
 /// Sizes and values of a floating-point tensor.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Constant {

@@ -1,4 +1,4 @@
-// Stands in for CUDA's driver (libcuda.so.1) as far as pictures and calls of engines go: memory is the
+// Stands in for CUDA's driver (libcuda.so.1) as far as our own kernels and calls of engines go: memory is the
 // processor's, and what is put into a stream happens when it is asked about for the second time, so
 // that memory which is used again too early is seen in the answers. tests/gpu_sampling.rs compiles it,
 // and src/engine/tensorrt/sys/tests.rs.
@@ -10,7 +10,8 @@
 #include <set>
 #include <vector>
 
-#include "sample.cu"
+#include "fused/kernels.h"
+#include "sampling/sample.cu"
 
 namespace {
 using Acts = std::vector<std::function<void()>>;
@@ -42,7 +43,22 @@ int allocate(void** to, size_t bytes) {
     static int left = most ? std::atoi(most) : 1000;
     if (left-- <= 0) return 2;
     *to = std::malloc(bytes);
+    // Not-a-number: what is read before it is written.
+    std::memset(*to, 0xff, bytes);
     memory.insert(*to);
+    return 0;
+}
+
+// One of a lifter's kernels.
+int lift(const pw_kernel* kernel, pw_index grid, unsigned threads, void** given) {
+    auto* in = *static_cast<char**>(given[0]);
+    auto* outside = *static_cast<float**>(given[1]);
+    std::vector<unsigned> words(static_cast<unsigned*>(given[2]), static_cast<unsigned*>(given[2]) + 32);
+    put([=]() mutable {
+        pw_memory = in;
+        pw_outside = outside;
+        pw_launch(grid, threads, kernel->call, words.data());
+    });
     return 0;
 }
 
@@ -107,16 +123,24 @@ int cuGraphLaunch(void* graph, void*) {
 int cuGraphDestroy(void* graph) { return delete static_cast<Acts*>(graph), 0; }
 int cuGraphExecDestroy(void* graph) { return delete static_cast<Acts*>(graph), 0; }
 int cuModuleLoadData(void** to, const void* text) {
-    must(std::strstr(static_cast<const char*>(text), ".visible .entry pw_sample("), "another kernel");
+    const char* words = static_cast<const char*>(text);
+    must(std::strstr(words, ".visible .entry pw_sample(") || std::strstr(words, ".visible .entry pw_enter("), "another kernel");
     return *to = &memory, 0;
 }
 int cuModuleGetFunction(void** to, void* module, const char* name) {
-    must(module == &memory && !std::strcmp(name, "pw_sample"), "another function");
+    must(module == &memory, "another module");
+    for (const pw_kernel& kernel : pw_kernels)
+        if (!std::strcmp(name, kernel.name)) return *to = const_cast<pw_kernel*>(&kernel), 0;
+    must(!std::strcmp(name, "pw_sample"), "another function");
     return *to = &must_be_ours, 0;
 }
 int cuLaunchKernel(void* function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
                    unsigned shared, void* stream, void** given, void** extra) {
-    must(function == &must_be_ours && stream == &asked && !shared && !extra, "another launch");
+    must(stream == &asked && !shared && !extra, "another launch");
+    if (function != &must_be_ours) {
+        must(by == 1 && bz == 1, "threads in rows");
+        return lift(static_cast<pw_kernel*>(function), {gx, gy, gz}, bx, given);
+    }
     must(gz == 1 && bz == 1 && bx * by <= 1024, "blocks of this shape cannot be had");
     const auto* job = *static_cast<const unsigned char**>(given[0]);
     auto* tensor = *static_cast<float**>(given[1]);
@@ -125,6 +149,22 @@ int cuLaunchKernel(void* function, unsigned gx, unsigned gy, unsigned gz, unsign
             for (unsigned x = 0; x < gx * bx; x++) pw_pixel(job, tensor, x, y);
     });
     return 0;
+}
+struct launch_config {
+    unsigned grid[3], block[3], shared;
+    void* stream;
+    const struct {
+        unsigned which, padding;
+        int allowed;
+        unsigned rest[15];
+    } * attributes;
+    unsigned attribute_count;
+};
+int cuLaunchKernelEx(const launch_config* c, void* function, void** given, void** extra) {
+    must(c->attribute_count == 1 && c->attributes->which == 6 && c->attributes->allowed == 1, "another attribute");
+    must(sizeof *c->attributes == 72, "an attribute of another size");
+    must(c->stream == &asked && !c->shared && !extra && c->block[1] * c->block[2] == 1, "another launch");
+    return lift(static_cast<pw_kernel*>(function), {c->grid[0], c->grid[1], c->grid[2]}, c->block[0], given);
 }
 int cuGetErrorName(int error, const char** to) {
     return *to = error == 2 ? "CUDA_ERROR_OUT_OF_MEMORY" : "CUDA_ERROR_UNKNOWN", 0;

@@ -13,7 +13,7 @@ pub(super) const PANEL: usize = 16;
 
 /// A matrix in panels; columns beyond its last are zero.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Panels {
+pub(in super::super) struct Panels {
     rows: usize,
     columns: usize,
     values: Vec<f32>,
@@ -46,11 +46,16 @@ impl Panels {
         }
     }
 
-    pub(super) const fn rows(&self) -> usize {
+    /// The value of a row and a column.
+    pub(in super::super) fn at(&self, row: usize, column: usize) -> f32 {
+        self.values[(column / PANEL * self.rows + row) * PANEL + column % PANEL]
+    }
+
+    pub(in super::super) const fn rows(&self) -> usize {
         self.rows
     }
 
-    pub(super) const fn columns(&self) -> usize {
+    pub(in super::super) const fn columns(&self) -> usize {
         self.columns
     }
 

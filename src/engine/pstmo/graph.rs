@@ -125,7 +125,7 @@ impl Constants {
     }
 }
 
-pub(super) fn weights(graph: &pb::GraphProto) -> Read<Weights> {
+pub(in super::super) fn weights(graph: &pb::GraphProto) -> Read<Weights> {
     let constants = Constants::new(graph)?;
     let (shape, position) = constants.get("pos")?;
     let &[frames, d] = &shape[..] else {

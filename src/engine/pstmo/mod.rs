@@ -25,67 +25,68 @@ use super::streaming::{FEATURES, pack};
 use super::{EngineError, ModelSpec, StreamingLifter};
 use crate::skeleton::JOINTS;
 use dense::{Finish, PANEL, Panels, Product};
+pub(super) use graph::weights;
 use vector::{FirstLayer, LayerNorm, Softmax};
 
 /// Values in the context: size, gravity and whether it is known, lookahead.
-const CONTEXT: usize = 6;
+pub(super) const CONTEXT: usize = 6;
 /// `context[5]` is the lookahead in slots divided by this.
-const LOOKAHEAD_UNIT: f32 = 10.0;
+pub(super) const LOOKAHEAD_UNIT: f32 = 10.0;
 /// MOFA's stride.
-const STRIDE: usize = 3;
+pub(super) const STRIDE: usize = 3;
 /// Slots that are encoded at once, windows that are lifted at once: more persons share the reading
 /// of the weights, up to what the working memory's place in the cache is worth.
 const SLOTS_AT_ONCE: usize = 32;
 const WINDOWS_AT_ONCE: usize = 4;
 
 /// A matrix and its bias.
-struct Dense {
-    weights: Panels,
-    bias: Vec<f32>,
+pub(super) struct Dense {
+    pub(super) weights: Panels,
+    pub(super) bias: Vec<f32>,
 }
 
 /// `LayerNormalization`'s constants.
-struct Norm {
-    gain: Vec<f32>,
-    shift: Vec<f32>,
+pub(super) struct Norm {
+    pub(super) gain: Vec<f32>,
+    pub(super) shift: Vec<f32>,
 }
 
 /// What a layer of TEM or MOFA consists of.
-struct Layer {
+pub(super) struct Layer {
     /// Added to the tokens first, `[n][d]`; MOFA's first layers have one.
-    position: Option<Vec<f32>>,
-    norm1: Norm,
+    pub(super) position: Option<Vec<f32>>,
+    pub(super) norm1: Norm,
     /// Query (scaled), key, value.
-    qkv: Dense,
-    proj: Dense,
-    norm2: Norm,
-    widen: Dense,
-    narrow: Dense,
+    pub(super) qkv: Dense,
+    pub(super) proj: Dense,
+    pub(super) norm2: Norm,
+    pub(super) widen: Dense,
+    pub(super) narrow: Dense,
 }
 
 /// The network.
-struct Weights {
-    frames: usize,
-    d: usize,
-    heads: usize,
-    epsilon: f32,
-    slope: f32,
+pub(super) struct Weights {
+    pub(super) frames: usize,
+    pub(super) d: usize,
+    pub(super) heads: usize,
+    pub(super) epsilon: f32,
+    pub(super) slope: f32,
     /// Encoder: in, two in the residual block, out.
-    sem: [Dense; 4],
-    position: Vec<f32>,
+    pub(super) sem: [Dense; 4],
+    pub(super) position: Vec<f32>,
     /// `[T][3 d]`: the positions' share of the first layer's projections.
-    position_share: Vec<f32>,
+    pub(super) position_share: Vec<f32>,
     /// `diag(gain) · W` of the first layer, and `shift · W + b`.
-    share: Panels,
-    share_bias: Vec<f32>,
-    context: [Dense; 2],
-    tem: Vec<Layer>,
-    mofa: Vec<Layer>,
-    head: Dense,
+    pub(super) share: Panels,
+    pub(super) share_bias: Vec<f32>,
+    pub(super) context: [Dense; 2],
+    pub(super) tem: Vec<Layer>,
+    pub(super) mofa: Vec<Layer>,
+    pub(super) head: Dense,
     /// Answers for the asked slot's token; the head corrects it.
-    skip: Option<Dense>,
+    pub(super) skip: Option<Dense>,
     /// Where `skip` reads when the model has one lookahead only.
-    only_lookahead: Option<usize>,
+    pub(super) only_lookahead: Option<usize>,
 }
 
 /// Working memory.

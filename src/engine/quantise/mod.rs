@@ -34,7 +34,7 @@ use super::{EngineError, ModelSpec, half_typed};
 /// Operators that compute in `f16` in a typed network; all else is `f32`.
 const HALF: [&str; 3] = ["MatMul", "Conv", "Softmax"];
 
-/// An 8-bit Q/DQ network from an `f32` one. Products that are not quantised are as in the `f16`
+/// An 8-bit Q/DQ network from an `f32` one. Scales and quantised products are `f32`, products that are not are as in the `f16`
 /// network ([`half_typed`]); every tensor has its type in the file, as strongly typed TensorRT networks need
 /// it, and inputs and outputs stay `f32`. A streaming graph may have none of the table's products:
 /// it becomes `f16`.
@@ -48,11 +48,6 @@ pub fn int8(bytes: &[u8], table: &Table) -> Result<Vec<u8>, String> {
     let half = |n: &NodeProto| {
         HALF.contains(&n.op_type.as_str()) && !n.output.iter().any(|name| exact.contains(name))
     };
-    rewrite::to_opset_19(onnx::graph_mut(&mut model)?)?;
-    for o in model.opset_import.iter_mut().filter(|o| o.domain.is_empty()) {
-        o.version = 19;
-    }
-    model.ir_version = model.ir_version.max(9);
     let range = |weight: &str, activation: &str| table.of(weight, activation).map(|r| r.range);
     let how = Rewrite { half: &half, range: &range, style: Style::Qdq };
     finish(&mut model, constants, &how)

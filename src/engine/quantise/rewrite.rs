@@ -11,7 +11,7 @@ use super::sites::channel_axis;
 use super::weights::{self, LARGEST};
 use crate::engine::half_typed;
 use crate::engine::onnx::{
-    Constant, Constants, attribute, f16_tensor, f32_tensor, i8_tensor, int_attribute, node,
+    Constant, Constants, f16_tensor, f32_tensor, i8_tensor, int_attribute, node,
 };
 
 /// What a graph is rewritten to.
@@ -120,7 +120,10 @@ impl Writer<'_> {
         } else {
             Kind::Single
         };
-        let quantised = self.quantise(&mut n, kind)?;
+        let quantised = self.quantise(&mut n)?;
+        // In f32: TensorRT for RTX 1.6.1 takes sums of 8-bit products for halves before it scales them,
+        // if the scales are halves, and infinities come of that.
+        let kind = if quantised { Kind::Single } else { kind };
         for (i, input) in n.input.iter_mut().enumerate() {
             // A Resize's scales and region are f32 whatever it resizes.
             if input.is_empty() || (n.op_type == "Resize" && i > 0) || (quantised && i < 2) {
@@ -199,7 +202,7 @@ impl Writer<'_> {
     }
 
     /// Puts scales before both factors of `n`, if it is a product that is quantised.
-    fn quantise(&mut self, n: &mut NodeProto, kind: Kind) -> Result<bool, String> {
+    fn quantise(&mut self, n: &mut NodeProto) -> Result<bool, String> {
         let [activation, weight, ..] = &n.input[..] else { return Ok(false) };
         if !matches!(n.op_type.as_str(), "MatMul" | "Conv") {
             return Ok(false);
@@ -213,9 +216,9 @@ impl Writer<'_> {
         let axis = channel_axis(&n.op_type, &constant.dims);
         let eight = weights::quantise(&constant, axis);
         let scale = weights::representable(range / LARGEST);
-        let before = self.input(&activation, kind)?;
+        let before = self.input(&activation, Kind::Single)?;
         n.input[0] = match self.rewrite.style {
-            Style::Qdq => self.qdq(&before, &activation, scale, kind),
+            Style::Qdq => self.qdq(&before, &activation, scale),
             Style::Simulated => self.simulate(&before, &activation, scale),
         };
         n.input[1] = match self.rewrite.style {
@@ -232,7 +235,7 @@ impl Writer<'_> {
                     self.tensors.push(i8_tensor(&bits, &eight.dims, &eight.values));
                     self.tensors.push(i8_tensor(&zeros, &channels, &vec![0; channels[0]]));
                     let floats = Constant { dims: channels.into(), values: eight.scales };
-                    self.constant(scales.clone(), &floats, kind);
+                    self.constant(scales.clone(), &floats, Kind::Single);
                     let mut dq = node("DequantizeLinear", &out, &[&bits, &scales, &zeros], &[&out]);
                     dq.attribute.push(int_attribute("axis", axis as i64));
                     self.nodes.push(dq);
@@ -243,12 +246,12 @@ impl Writer<'_> {
         Ok(true)
     }
 
-    fn qdq(&mut self, before: &str, activation: &str, scale: f32, kind: Kind) -> String {
+    fn qdq(&mut self, before: &str, activation: &str, scale: f32) -> String {
         let [step, zero, bits, out] =
             ["scale", "zero", "i8", "dequantised"].map(|s| format!("{activation}/{s}"));
         if self.written.insert(out.clone()) {
             let floats = Constant { dims: Vec::new(), values: vec![scale] };
-            self.constant(step.clone(), &floats, kind);
+            self.constant(step.clone(), &floats, Kind::Single);
             self.tensors.push(i8_tensor(&zero, &[], &[0]));
             self.nodes.push(node("QuantizeLinear", &bits, &[before, &step, &zero], &[&bits]));
             self.nodes.push(node("DequantizeLinear", &out, &[&bits, &step, &zero], &[&out]));
@@ -280,39 +283,4 @@ fn cast(from: &str, to: &str, kind: Kind) -> NodeProto {
     let mut n = node("Cast", to, &[from], &[to]);
     n.attribute.push(int_attribute("to", wanted as i64));
     n
-}
-
-/// Puts `graph`, of the operators' version 17, into the form of version 19: the first with scales
-/// in `f16`.
-///
-/// # Errors
-/// If an operator changed in between in a way that is not known here.
-pub fn to_opset_19(graph: &mut GraphProto) -> Result<(), String> {
-    let mut lists = Vec::new();
-    for n in &mut graph.node {
-        match n.op_type.as_str() {
-            // Axes became an input in version 18.
-            "ReduceMean" => {
-                let axes = attribute(n, "axes").map(|a| a.ints.clone());
-                n.attribute.retain(|a| a.name != "axes");
-                if let Some(axes) = axes {
-                    let name = format!("{}/axes", n.output[0]);
-                    lists.push(crate::engine::onnx::i64_tensor(&name, &[axes.len()], &axes));
-                    n.input.push(name);
-                }
-            }
-            "Split" if n.input.len() < 2 => {
-                return Err(format!("node {:?} does not say how it splits", n.name));
-            }
-            "Pad" | "ScatterND" | "ScatterElements" | "ReduceMax" | "ReduceSum" => {
-                return Err(format!(
-                    "node {:?} is a {}, which is not known here",
-                    n.name, n.op_type
-                ));
-            }
-            _ => {}
-        }
-    }
-    graph.initializer.append(&mut lists);
-    Ok(())
 }

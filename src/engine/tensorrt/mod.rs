@@ -3,7 +3,8 @@
 //! - `shim/`: its C++ interface as a C one, compiled by `build.rs`; `sys`: that and CUDA's driver, all
 //!   `unsafe` of this room;
 //! - [`version`]: which TensorRTs are served;
-//! - [`sampling`]: pictures become inputs on the GPU;
+//! - [`sampling`]: pictures become inputs on the GPU; [`fused`]: a lifter in kernels of our own, which
+//!   are taken where they know the network and the GPU;
 //! - [`cache`]: engines once built and what was measured for it, on disk; `file`: what is built, in
 //!   which precision; `plan`: found or built;
 //! - [`Machine`]: what of all that is here.
@@ -16,6 +17,7 @@
 pub mod cache;
 mod engine;
 mod file;
+pub mod fused;
 mod plan;
 pub mod sampling;
 mod sys;
@@ -26,11 +28,12 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use super::spec::Task;
-use super::{Backend, Engine, EngineError, ModelSpec, Precision, StreamingLifter, streaming};
+use super::{Backend, Engine, EngineError, ModelSpec, Precision, StreamingLifter, gate, streaming};
 use crate::handoff::Stop;
 use cache::{Cache, Key, Place};
 pub use engine::TensorRtEngine;
 use file::settled;
+use fused::Fused;
 pub use plan::Planned;
 pub use sampling::PixelSampler;
 pub use sys::leave_if_busy;
@@ -131,6 +134,27 @@ impl Machine {
     /// If there is no GPU, or its driver does not take the kernel.
     pub fn sampler(&self, room: usize) -> Result<PixelSampler, String> {
         PixelSampler::new(self.first_gpu()?, room)
+    }
+
+    /// A lifter by our own kernels, held against its golden windows.
+    ///
+    /// # Errors
+    /// Why it is not for them: the network, its precision or the GPU, or what they answer.
+    pub fn fused(
+        &self,
+        model: &ModelSpec,
+        precision: Precision,
+        persons: usize,
+    ) -> Result<Fused, EngineError> {
+        let (_, gpu) = self.both()?;
+        let mut fused = Fused::load(model, precision, persons, gpu)?;
+        let verdict = gate::verify_lifter(model, &mut fused, gate::budget(model, precision)?)?;
+        match verdict {
+            Some(wrong) if !wrong.passed() => {
+                Err(model.problem(format!("our own kernels are {wrong}")))
+            }
+            _ => Ok(fused),
+        }
     }
 
     fn both(&self) -> Result<(&sys::Library, &'static sys::Gpu), EngineError> {
@@ -261,14 +285,19 @@ impl Backend for TensorRt {
         settled(asked, model)
     }
 
-    /// As whole windows: a GPU is done with all frames of a window sooner than with a second call, and
-    /// the 8 bits' table of ranges is that graph's.
+    /// By our own kernels where they can. By TensorRT as whole windows: a GPU is done with all frames of
+    /// a window sooner than with a second call, and the 8 bits' table of ranges is that graph's.
     fn load_lifter(
         &self,
         model: &ModelSpec,
         precision: Precision,
         persons: usize,
     ) -> Result<Box<dyn StreamingLifter>, EngineError> {
+        match Machine::get().fused(model, precision, persons) {
+            Ok(fused) => return Ok(Box::new(fused)),
+            Err(e @ EngineError::Exhausted { .. }) => return Err(e),
+            Err(e) => log::info!("TensorRT computes it: {e}"),
+        }
         let mut model = model.clone();
         if let Task::Lifter(spec) = &mut model.task {
             spec.streaming = None;

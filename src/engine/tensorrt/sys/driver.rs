@@ -6,7 +6,7 @@ use std::ptr;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use super::super::sampling::{ENTRY, KERNEL};
+use super::super::{fused, sampling};
 use super::{DevicePtr, Ptr, open, symbol};
 
 const MULTIPROCESSOR_MAJOR: i32 = 75;
@@ -66,9 +66,42 @@ table! {
     }
 }
 
+/// `CUlaunchAttribute`: that a kernel may begin before the one ahead of it has ended.
+#[repr(C, align(8))]
+pub(super) struct Early {
+    which: u32,
+    padding: u32,
+    allowed: i32,
+    rest: [u32; 15],
+}
+
+impl Early {
+    pub(super) const ALLOWED: Self = Self { which: 6, padding: 0, allowed: 1, rest: [0; 15] };
+}
+
+/// `CUlaunchConfig`
+#[repr(C)]
+pub(super) struct LaunchConfig {
+    pub(super) grid: [u32; 3],
+    pub(super) block: [u32; 3],
+    pub(super) shared_bytes: u32,
+    pub(super) stream: Ptr,
+    pub(super) attributes: *const Early,
+    pub(super) attribute_count: u32,
+}
+
+/// `cuLaunchKernelEx`, which came with CUDA 11.8.
+pub(super) type LaunchEx =
+    unsafe extern "C" fn(*const LaunchConfig, Ptr, *mut *mut c_void, *mut *mut c_void) -> i32;
+
+/// CUDA's version from which graphs take such kernels, and the GPUs that do.
+const EARLY_CUDA: i32 = 12_030;
+const EARLY_SM: (i32, i32) = (9, 0);
+
 /// The GPU's driver.
 pub struct Driver {
     cuda: Cuda,
+    launch_ex: Option<LaunchEx>,
 }
 
 /// A GPU, ready to be used.
@@ -76,7 +109,9 @@ pub struct Gpu {
     driver: &'static Driver,
     context: usize,
     /// The function that samples pictures, compiled when it is first asked for.
-    sampling: OnceLock<Result<usize, String>>,
+    sampling: OnceLock<Result<[usize; 1], String>>,
+    /// The functions of a lifter, likewise; and those that begin early.
+    fused: [OnceLock<Result<[usize; fused::KERNELS.len()], String>>; 2],
     /// As its maker calls it.
     pub name: String,
     /// Its architecture, "compute capability".
@@ -93,7 +128,9 @@ impl Driver {
         let library = open(path)?;
         // SAFETY: names and arguments are those of cuda.h of CUDA 11.4 and newer.
         let cuda = unsafe { Cuda::of(library) }.map_err(|e| format!("too old a driver: {e}"))?;
-        Ok(Box::leak(Box::new(Self { cuda })))
+        // SAFETY: likewise.
+        let launch_ex = unsafe { symbol(library, "cuLaunchKernelEx") }.ok();
+        Ok(Box::leak(Box::new(Self { cuda, launch_ex })))
     }
 
     fn check(&self, status: i32, what: &str) -> Result<(), String> {
@@ -139,8 +176,16 @@ impl Driver {
         self.check(status, "starting to use the GPU")?;
         // SAFETY: 255 bytes at most were written into 256 that were zero.
         let name = unsafe { CStr::from_ptr(name.as_ptr()) }.to_string_lossy().into_owned();
-        let (context, sampling) = (context as usize, OnceLock::new());
-        Ok(Gpu { driver: self, context, sampling, name, sm, integrated, cuda: version })
+        Ok(Gpu {
+            driver: self,
+            context: context as usize,
+            sampling: OnceLock::new(),
+            fused: Default::default(),
+            name,
+            sm,
+            integrated,
+            cuda: version,
+        })
     }
 }
 
@@ -156,23 +201,49 @@ impl Gpu {
         self.check(unsafe { (cuda.set_context)(self.context as Ptr) }, "turning to the GPU")?;
         Ok(cuda)
     }
-    /// The function that samples pictures. It stays loaded as long as the program runs.
+
+    /// Functions of a module, compiled now. They stay loaded as long as the program runs.
+    fn functions<const N: usize>(
+        &self,
+        source: &str,
+        entries: [&str; N],
+    ) -> Result<[usize; N], String> {
+        let cuda = self.enter()?;
+        let zero = |text: &str| CString::new(text).map_err(|e| e.to_string());
+        let source = zero(source)?;
+        let mut module = ptr::null_mut();
+        // SAFETY: the text ends with a zero, and one pointer is written.
+        let status = unsafe { (cuda.load_module)(&mut module, source.as_ptr().cast()) };
+        self.check(status, "compiling kernels")?;
+        let mut functions = [0; N];
+        for (function, entry) in functions.iter_mut().zip(entries) {
+            let (name, mut found) = (zero(entry)?, ptr::null_mut());
+            // SAFETY: likewise.
+            let status = unsafe { (cuda.function)(&mut found, module, name.as_ptr()) };
+            self.check(status, entry)?;
+            *function = found as usize;
+        }
+        Ok(functions)
+    }
+
+    /// The function that samples pictures.
     pub(super) fn sampling(&self) -> Result<Ptr, String> {
-        let load = || {
-            let cuda = self.enter()?;
-            let zero = |text: &str| CString::new(text).map_err(|e| e.to_string());
-            let (text, entry) = (zero(KERNEL)?, zero(ENTRY)?);
-            let (mut module, mut function) = (ptr::null_mut(), ptr::null_mut());
-            // SAFETY: both texts end with a zero, and each call writes one pointer.
-            unsafe {
-                let status = (cuda.load_module)(&mut module, text.as_ptr().cast());
-                self.check(status, "compiling the kernel that samples pictures")?;
-                let status = (cuda.function)(&mut function, module, entry.as_ptr());
-                self.check(status, "looking for the kernel that samples pictures")?;
-            }
-            Ok(function as usize)
-        };
-        self.sampling.get_or_init(load).clone().map(|function| function as Ptr)
+        let load = || self.functions(sampling::KERNEL, [sampling::ENTRY]);
+        self.sampling.get_or_init(load).clone().map(|[function]| function as Ptr)
+    }
+
+    /// How to begin kernels before the ones ahead of them have ended; `None` if that cannot be.
+    pub(super) fn early(&self) -> Option<LaunchEx> {
+        let can = self.sm >= EARLY_SM && self.cuda >= EARLY_CUDA;
+        self.driver.launch_ex.filter(|_| can)
+    }
+
+    /// The functions of a lifter, in the order of [`fused::KERNELS`]; those that begin `early`, or those
+    /// for any GPU.
+    pub(super) fn fused(&self, early: bool) -> Result<[usize; fused::KERNELS.len()], String> {
+        let source = if early { fused::SOURCE_EARLY } else { fused::SOURCE };
+        let load = || self.functions(source, fused::KERNELS);
+        self.fused[usize::from(early)].get_or_init(load).clone()
     }
 
     /// Waits until all of a stream is done. An error of time: it may still be under way.

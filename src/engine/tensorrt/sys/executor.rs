@@ -9,9 +9,9 @@ use super::driver::{Cuda, Gpu, RunError};
 use super::library::Library;
 use super::sampler::Sampler;
 use super::shim::{Api, Inside, RawTensor, Voice};
-use super::{DevicePtr, HOST_ALLOC_PORTABLE_AND_MAPPED, Ptr, STREAM_NON_BLOCKING};
-
-const CAPTURE_THREAD_LOCAL: i32 = 1;
+use super::{
+    CAPTURE_THREAD_LOCAL, DevicePtr, HOST_ALLOC_PORTABLE_AND_MAPPED, Ptr, STREAM_NON_BLOCKING,
+};
 
 /// Memory that both the processor and the GPU see, or a pair of which one is copied to the other.
 struct Slot {

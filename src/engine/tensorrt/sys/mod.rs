@@ -9,13 +9,14 @@
 //! - `shim`: the C++ shim's table of functions, and what TensorRT says while they run;
 //! - `library`: an opened TensorRT; `build`: what happens while it builds;
 //! - `executor`: a loaded engine with its memory;
-//! - `sampler`: the kernel that makes an engine's input of a picture.
+//! - `sampler`: the kernel that makes an engine's input of a picture; `fused`: those of a lifter.
 
 #![allow(unsafe_code)]
 
 mod build;
 mod driver;
 mod executor;
+mod fused;
 mod library;
 mod sampler;
 mod shim;
@@ -26,6 +27,7 @@ use std::path::Path;
 pub(super) use build::{BuildError, BuildOptions, Built};
 pub(super) use driver::{Driver, Gpu, RunError};
 pub(super) use executor::Executor;
+pub(super) use fused::FusedExecutor;
 pub(super) use library::Library;
 pub(super) use sampler::LoneSampler;
 pub use shim::leave_if_busy;
@@ -36,6 +38,7 @@ type DevicePtr = u64;
 
 const HOST_ALLOC_PORTABLE_AND_MAPPED: u32 = 1 | 2;
 const STREAM_NON_BLOCKING: u32 = 1;
+const CAPTURE_THREAD_LOCAL: i32 = 1;
 
 /// # Safety
 /// `T` must be the symbol's type.

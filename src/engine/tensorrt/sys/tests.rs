@@ -5,11 +5,14 @@ use std::process::Command;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use super::super::fused::Fused;
 use super::super::sampling::Job;
 use super::driver::Cuda;
 use super::shim::{Api, RawBuild, RawTensor};
 use super::*;
+use crate::engine::gate::{self, Budget};
 use crate::engine::sampling::{Mixing, Part, Sampling, Taps};
+use crate::engine::{Catalog, ModelKind, Precision, StreamingLifter};
 use crate::frame::Plane;
 
 const SIDE: usize = 4;
@@ -107,8 +110,9 @@ fn stand_in(folder: &Path) -> Option<&'static Driver> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let made = folder.join("libcuda-standing-in.so");
     let status = Command::new("c++")
-        .args(["-std=c++14", "-O1", "-ffp-contract=off", "-shared", "-fPIC", "-I"])
-        .arg(root.join("src/engine/tensorrt/sampling"))
+        .args(["-std=c++14", "-O2", "-w", "-U_FORTIFY_SOURCE", "-ffp-contract=off"])
+        .args(["-shared", "-fPIC", "-I"])
+        .arg(root.join("src/engine/tensorrt"))
         .arg(root.join("tests/support/standing_in_for_cuda.cpp"))
         .arg("-o")
         .arg(&made)
@@ -209,4 +213,39 @@ fn an_engine_is_run_from_tensors_and_from_pictures_by_turns() {
             }
         }
     }
+}
+
+#[test]
+fn a_lifters_kernels_are_launched_as_planned_and_memory_is_given_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(driver) = stand_in(folder.path()) else { return };
+    let catalog = Catalog::embedded().unwrap();
+    let model = catalog.pick(ModelKind::Lifter, Some("pstmo_s_27_live")).unwrap();
+    // One kernel after the other; or each before the one ahead of it has ended, as newer GPUs can.
+    for (sm, cuda) in [((8, 0), 11_040), ((9, 0), 12_030)] {
+        let mut gpu = driver.gpu().unwrap();
+        let early = sm >= (9, 0);
+        (gpu.sm, gpu.cuda) = (sm, cuda);
+        let gpu: &'static Gpu = Box::leak(Box::new(gpu));
+        assert_eq!(gpu.early().is_some(), early);
+        let mut fused = Fused::load(&model, Precision::F16, 2, gpu).unwrap();
+        let budget = Budget::lifter(Precision::F16);
+        let verdict = gate::verify_lifter(&model, &mut fused, budget).unwrap().unwrap();
+        assert!(verdict.passed(), "{verdict}");
+        // Three windows are a call for two and one for one, in which nothing is left of the others.
+        let (slots, context) = (vec![0.25; 27 * fused.slot_len()], [0.4, 0.0, 1.0, 0.0, 1.0, 0.3]);
+        let mut alone = vec![0.0; 51];
+        fused.lift(&slots, &context, &mut alone).unwrap();
+        let mut three = vec![0.0; 3 * 51];
+        fused.lift(&slots.repeat(3), &context.repeat(3), &mut three).unwrap();
+        assert_eq!(three, alone.repeat(3));
+        assert!(fused.lift(&slots[1..], &context, &mut alone).is_err());
+    }
+    let mut old = driver.gpu().unwrap();
+    old.sm = (7, 2);
+    let said = Fused::load(&model, Precision::F16, 1, Box::leak(Box::new(old))).err().unwrap();
+    assert!(said.to_string().contains("sm 8.0"), "{said}");
+    assert!(
+        Fused::load(&model, Precision::I8, 1, Box::leak(Box::new(driver.gpu().unwrap()))).is_err()
+    );
 }
