@@ -24,7 +24,7 @@ pub(super) struct Engines {
 enum Action {
     /// What has been built, and whether it can be used here (the default)
     List,
-    /// Delete engines and times of builds that this machine cannot use
+    /// Delete engines, times of builds and choices that this machine cannot use
     Prune {
         /// Those that it can use, too
         #[arg(long)]
@@ -78,6 +78,9 @@ fn list(cache: &Cache) -> Result<(), Failure> {
             let what = match &key.what {
                 What::Engine { batch, .. } => format!("{} person(s) in a call", batch[2]),
                 What::Times => "times that builds measured, so that the next ones need not".into(),
+                What::Choice { posewire, .. } => {
+                    format!("the precision that posewire {posewire} found to be the fastest")
+                }
             };
             println!("    {} on {}, {what}", key.place.library, key.place.gpu);
         }

@@ -2,7 +2,8 @@
 //!
 //! Fewer bits are not assumed to be faster: each precision is loaded, held against its budget and
 //! timed on this device, and of those that pass the one with the smallest median is taken. It
-//! costs every engine's build, once.
+//! costs every engine's build, once; what was taken is kept, and at later starts it is loaded alone,
+//! if it still passes.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -53,6 +54,34 @@ impl<B: Backend> Ladder<B> {
         rungs
     }
 
+    /// What was the fastest at an earlier start, if it passes; else what is now.
+    fn pick<T>(
+        &self,
+        model: &ModelSpec,
+        mut load: impl FnMut(Precision) -> Result<(T, Verdict), EngineError>,
+        time: impl FnMut(&mut T) -> Result<Duration, EngineError>,
+    ) -> Result<T, EngineError> {
+        let rungs = self.rungs(model);
+        if let Some(precision) = self.backend.kept_choice(model).filter(|p| rungs.contains(p)) {
+            let (name, rung) = (&model.name, precision.name());
+            match load(precision) {
+                Ok((network, verdict)) if verdict.passed() => {
+                    log::info!("{name}: {rung} was the fastest at an earlier start");
+                    self.note(model, precision);
+                    return Ok(network);
+                }
+                Ok((_, verdict)) => {
+                    log::warn!("{name} in {rung} as at an earlier start: {verdict}")
+                }
+                Err(e) => log::warn!("{name} in {rung} as at an earlier start: {e}"),
+            }
+        }
+        let (precision, network) = choose(model, &rungs, load, time)?;
+        self.note(model, precision);
+        self.backend.keep_choice(model, precision);
+        Ok(network)
+    }
+
     fn lifter(
         &self,
         model: &ModelSpec,
@@ -90,11 +119,11 @@ impl<B: Backend> Backend for Ladder<B> {
         if let Some(precision) = self.chosen(model) {
             return verified.load(model, precision, batch);
         }
-        let load = |precision| verified.load_with_verdict(model, precision, batch);
-        let (precision, engine) =
-            choose(model, &self.rungs(model), load, |engine| time_network(&mut **engine, CALLS))?;
-        self.note(model, precision);
-        Ok(engine)
+        self.pick(
+            model,
+            |precision| verified.load_with_verdict(model, precision, batch),
+            |engine| time_network(&mut **engine, CALLS),
+        )
     }
 
     fn precision(&self, model: &ModelSpec, asked: Precision) -> Precision {
@@ -114,11 +143,11 @@ impl<B: Backend> Backend for Ladder<B> {
         if let Some(precision) = self.chosen(model) {
             return self.backend.load_lifter(model, precision, persons);
         }
-        let load = |precision| self.lifter(model, precision, persons);
-        let time = |lifter: &mut Box<dyn StreamingLifter>| time_step(model, &mut **lifter, CALLS);
-        let (precision, lifter) = choose(model, &self.rungs(model), load, time)?;
-        self.note(model, precision);
-        Ok(lifter)
+        self.pick(
+            model,
+            |precision| self.lifter(model, precision, persons),
+            |lifter| time_step(model, &mut **lifter, CALLS),
+        )
     }
 }
 

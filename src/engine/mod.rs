@@ -78,6 +78,11 @@ pub enum Precision {
 }
 
 impl Precision {
+    /// That of a name.
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::F32, Self::F16, Self::I8].into_iter().find(|precision| precision.name() == name)
+    }
+
     /// Its name in packets and logs.
     pub const fn name(self) -> &'static str {
         match self {
@@ -114,6 +119,18 @@ pub trait Backend: Sync {
     fn precision(&self, model: &ModelSpec, asked: Precision) -> Precision {
         let _ = model;
         asked
+    }
+
+    /// The precision in which [`ladder`] found `model` right and fastest at an earlier start on this
+    /// very machine, if that was kept.
+    fn kept_choice(&self, model: &ModelSpec) -> Option<Precision> {
+        let _ = model;
+        None
+    }
+
+    /// Keeps such a finding for later starts, where there is a place for it.
+    fn keep_choice(&self, model: &ModelSpec, precision: Precision) {
+        let _ = (model, precision);
     }
 
     /// How far the answers of a lifter that was loaded may be from the trained network's.

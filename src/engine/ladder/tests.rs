@@ -43,8 +43,23 @@ fn a_precision_that_cannot_be_had_is_passed_over() {
     assert_eq!(precision, Precision::F16);
 }
 
-/// tract, right in one precision only; without 8 bits for what sees pictures.
-struct RightIn(Precision);
+/// tract, right in one precision only; without 8 bits for what sees pictures. With what is kept, and
+/// how many networks it has loaded.
+struct RightIn {
+    right: Precision,
+    kept: Mutex<HashMap<String, Precision>>,
+    loads: std::sync::atomic::AtomicUsize,
+}
+
+impl RightIn {
+    fn new(right: Precision) -> Self {
+        Self { right, kept: Mutex::default(), loads: Default::default() }
+    }
+
+    fn loads(&self) -> usize {
+        self.loads.swap(0, std::sync::atomic::Ordering::Relaxed)
+    }
+}
 
 struct Wrong(Box<dyn Engine>);
 
@@ -80,20 +95,29 @@ impl Backend for RightIn {
         }
     }
 
+    fn kept_choice(&self, model: &ModelSpec) -> Option<Precision> {
+        self.kept.lock().unwrap().get(&model.name).copied()
+    }
+
+    fn keep_choice(&self, model: &ModelSpec, precision: Precision) {
+        self.kept.lock().unwrap().insert(model.name.clone(), precision);
+    }
+
     fn load(
         &self,
         model: &ModelSpec,
         precision: Precision,
         batch: usize,
     ) -> Result<Box<dyn Engine>, EngineError> {
+        self.loads.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let engine = Tract.load(model, Precision::F32, batch)?;
-        Ok(if precision == self.0 { engine } else { Box::new(Wrong(engine)) })
+        Ok(if precision == self.right { engine } else { Box::new(Wrong(engine)) })
     }
 }
 
-#[test]
-fn each_network_keeps_the_precision_that_was_chosen_for_it() {
-    let judge: Judge = Box::new(|model, _, reference, candidate| {
+/// How far the first value of an answer to a black picture is from the reference's.
+fn judge() -> Judge {
+    Box::new(|model, _, reference, candidate| {
         let answer = |engine: &mut dyn Engine| {
             let signature = engine.signature().clone();
             let len = |shape: &[usize]| shape.iter().product::<usize>();
@@ -112,8 +136,12 @@ fn each_network_keeps_the_precision_that_was_chosen_for_it() {
         };
         assert!(!model.name.is_empty());
         Ok(verdict(f64::from((answer(reference)? - answer(candidate)?).abs())))
-    });
-    let ladder = Ladder::new(RightIn(Precision::F16), &TRACT, judge);
+    })
+}
+
+#[test]
+fn each_network_keeps_the_precision_that_was_chosen_for_it() {
+    let ladder = Ladder::new(RightIn::new(Precision::F16), &TRACT, judge());
     let (finder, lifter) = (model(ModelKind::Finder), model(ModelKind::Lifter));
     assert_eq!(ladder.rungs(&finder), [Precision::F32, Precision::F16]);
     assert_eq!(ladder.precision(&finder, Precision::F32), Precision::F32, "not chosen yet");
@@ -125,4 +153,28 @@ fn each_network_keeps_the_precision_that_was_chosen_for_it() {
     assert_eq!(ladder.precision(&lifter, Precision::F32), Precision::F16);
     let budget = ladder.budget(&lifter, Precision::F32).unwrap();
     assert_eq!(budget, Budget::lifter(Precision::F16), "it is judged as what it is");
+}
+
+#[test]
+fn a_later_start_loads_what_was_chosen_alone_if_it_is_still_right() {
+    let start = |backend: RightIn| {
+        let ladder = Ladder::new(backend, &TRACT, judge());
+        let finder = model(ModelKind::Finder);
+        ladder.load(&finder, Precision::F32, 1).unwrap();
+        let chosen = ladder.precision(&finder, Precision::F32);
+        (ladder.backend, chosen)
+    };
+    let (backend, chosen) = start(RightIn::new(Precision::F16));
+    assert_eq!((chosen, backend.loads()), (Precision::F16, 2), "both of the finder's");
+    let (mut backend, chosen) = start(backend);
+    assert_eq!((chosen, backend.loads()), (Precision::F16, 1));
+    // Something has changed that the key does not say: it is refused, looked for and kept anew.
+    backend.right = Precision::F32;
+    let (backend, chosen) = start(backend);
+    assert_eq!((chosen, backend.loads()), (Precision::F32, 3));
+    assert_eq!(start(backend).0.loads(), 1);
+    // What was kept is none of this backend's.
+    let backend = RightIn::new(Precision::F16);
+    backend.keep_choice(&model(ModelKind::Finder), Precision::I8);
+    assert_eq!(start(backend).1, Precision::F16);
 }

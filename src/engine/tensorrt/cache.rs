@@ -1,7 +1,7 @@
-//! Built engines on disk, each under the name of everything that it depends on, and the times that
-//! their builders measured.
+//! Built engines on disk, each under the name of everything that it depends on, the times that their
+//! builders measured, and which precision was the fastest.
 //!
-//! A file is a line of JSON that says what it is, and its content: a plan, or times. It is trusted
+//! A file is a line of JSON that says what it is, and its content: a plan, times, or a precision's name. It is trusted
 //! only if the line is the one that is asked for and the content has the SHA-256 that the line says:
 //! what is damaged, cut short, copied from another machine or left by another version is as if it
 //! were not there.
@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 const MAGIC: &str = "posewire engine 2 ";
 const ENGINE: &str = "engine";
 const TIMES: &str = "times";
+const CHOICE: &str = "choice";
 /// More than any plan of ours.
 const MOST: u64 = 1 << 30;
 
@@ -47,6 +48,15 @@ pub enum What {
     },
     /// What builders measured, of whatever model: a layer takes as long in any of them.
     Times,
+    /// The precision in which a network was right and fastest.
+    Choice {
+        /// The model's name, for people.
+        model: String,
+        /// SHA-256 of its ONNX file, hexadecimal.
+        onnx: String,
+        /// The posewire that measured it: another one may have other kernels.
+        posewire: String,
+    },
 }
 
 /// What a build depends on of the machine that it happens on.
@@ -71,6 +81,7 @@ impl Key {
         match &self.what {
             What::Engine { model, precision, .. } => format!("{model}-{precision}-{hash}.{ENGINE}"),
             What::Times => format!("{hash}.{TIMES}"),
+            What::Choice { model, .. } => format!("{model}-{hash}.{CHOICE}"),
         }
     }
 }
@@ -186,7 +197,8 @@ impl Cache {
             Err(e) => return Err(format!("cannot read {}: {e}", self.folder.display())),
         };
         let mut paths: Vec<_> = listing.flatten().map(|e| e.path()).collect();
-        paths.retain(|p| p.extension().is_some_and(|e| e == ENGINE || e == TIMES || e == "new"));
+        let kept = [ENGINE, TIMES, CHOICE, "new"];
+        paths.retain(|p| p.extension().is_some_and(|e| kept.iter().any(|k| e == *k)));
         paths.sort();
         Ok(paths
             .into_iter()
@@ -287,6 +299,14 @@ mod tests {
             engine("lifter", &onnx, "f32", [1, 1, 8]),
             engine("lifter", &onnx, "f16", [1, 1, 4]),
             Key { what: What::Times, ..key() },
+            Key {
+                what: What::Choice {
+                    model: "lifter".into(),
+                    onnx: "ab".repeat(32),
+                    posewire: "1".into(),
+                },
+                ..key()
+            },
         ];
         let elsewhere = other_places().map(|place| Key { place, ..key() });
         for other in others.iter().chain(&elsewhere) {

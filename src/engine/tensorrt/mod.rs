@@ -30,7 +30,7 @@ use std::time::Duration;
 use super::spec::Task;
 use super::{Backend, Engine, EngineError, ModelSpec, Precision, StreamingLifter, gate, streaming};
 use crate::handoff::Stop;
-use cache::{Cache, Key, Place};
+use cache::{Cache, Key, Place, What, hex};
 pub use engine::TensorRtEngine;
 use file::settled;
 use fused::Fused;
@@ -49,6 +49,8 @@ const DRIVER: &str = "libcuda.so.1";
 /// A GPU that does not answer for so long is taken for hung.
 const LIMIT: Duration = Duration::from_secs(2);
 const NAME: &str = "tensorrt";
+/// This program's.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Is there a GPU? By its device nodes: nothing is opened.
 fn has_gpu() -> bool {
@@ -181,8 +183,23 @@ impl Machine {
         })
     }
 
+    /// Where the fastest precision of a model is kept.
+    fn choice(&self, model: &ModelSpec) -> Option<Key> {
+        let what = What::Choice {
+            model: model.name.clone(),
+            onnx: hex(&model.sha256),
+            posewire: VERSION.to_owned(),
+        };
+        Some(Key { what, place: self.place().ok()? })
+    }
+
     /// Why what is kept under `key` cannot be used here; `None` if it can.
     pub fn unfit(&self, key: &Key) -> Option<String> {
+        if let What::Choice { posewire, .. } = &key.what
+            && posewire != VERSION
+        {
+            return Some("of another posewire".into());
+        }
         match self.place() {
             Ok(here) if here == key.place => None,
             Ok(_) => Some("of another version, or for another GPU or driver".into()),
@@ -283,6 +300,19 @@ impl Backend for TensorRt {
 
     fn precision(&self, model: &ModelSpec, asked: Precision) -> Precision {
         settled(asked, model)
+    }
+
+    fn kept_choice(&self, model: &ModelSpec) -> Option<Precision> {
+        let name = Cache::usual().ok()?.get(&Machine::get().choice(model)?)?;
+        Precision::named(std::str::from_utf8(&name).ok()?)
+    }
+
+    fn keep_choice(&self, model: &ModelSpec, precision: Precision) {
+        let Some(key) = Machine::get().choice(model) else { return };
+        let kept = Cache::usual().and_then(|cache| cache.put(&key, precision.name().as_bytes()));
+        if let Err(e) = kept {
+            log::warn!("{e}; the next start looks for the fastest precision again");
+        }
     }
 
     /// By our own kernels where they can. By TensorRT as whole windows: a GPU is done with all frames of
