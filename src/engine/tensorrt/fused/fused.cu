@@ -7,7 +7,7 @@
 //
 // One source for the GPU and for the processor: cross/ptx/ptx.py makes fused.ptx and fused_early.ptx of it;
 // kernels.h has it compiled by a plain C++ compiler, with threads that emulate.h makes. All memory is one piece, in which
-// places are given in bytes from its start; plan.rs lays it out and writes the arguments. 0 is no place.
+// places are given in bytes from its start; memory.rs lays it out, plan.rs writes the arguments. 0 is no place.
 
 #ifdef __CUDACC__
 #define PW_HERE static __device__ __forceinline__
@@ -216,6 +216,16 @@ PW_HERE void pw_write_queries(char* memory, const pw_product_args& p, u32 row, u
     }
 }
 
+// What the end of a result wants of the kernels before.
+PW_HERE void pw_ask(const char* memory, const pw_product_args& p, u32 row, u32 column, float2& carried, float2& window, float2* stats) {
+    if (p.carried) carried = *(const float2*)(memory + p.carried + 4 * (row * p.carried_stride + column));
+    if (p.window) window = *(const float2*)(memory + p.window + 4 * (row / p.period * p.n + column));
+    if (!p.sums) return;
+#pragma unroll
+    for (u32 i = 0; i < PW_BLOCKS; i++)
+        stats[i] = ((const float2*)(memory + p.stats))[row * (p.k / 32) + (i < p.k / 32 ? i : 0)];
+}
+
 // A warp takes `each` sixteens of k, all at once; 256 threads at least.
 template <u32 each, bool split> PW_HERE void pw_product_of(char* memory, const pw_product_args& p) {
     __shared__ pw_addend part[PW_WARPS];
@@ -257,25 +267,12 @@ template <u32 each, bool split> PW_HERE void pw_product_of(char* memory, const p
                 r[i][j] = split ? low[at] : 0;
             }
         }
-        if (there) {
-            if (p.carried) carried = *(const float2*)(memory + p.carried + 4 * (row * p.carried_stride + column));
-            if (p.window) window = *(const float2*)(memory + p.window + 4 * (row / p.period * p.n + column));
-            if (p.sums) {
-#pragma unroll
-                for (u32 i = 0; i < PW_BLOCKS; i++)
-                    stats[i] = ((const float2*)(memory + p.stats))[row * (p.k / 32) + (i < p.k / 32 ? i : 0)];
-            }
-        }
+        if (there) pw_ask(memory, p, row, column, carried, window, stats);
 #pragma unroll
         for (u32 i = 0; i < each; i++) pw_step(sum, rest, a[i], r[i], b[i], c[i], split);
         pw_keep(part[warp], sum, rest, split);
     } else if (there) {
-        if (p.carried) carried = *(const float2*)(memory + p.carried + 4 * (row * p.carried_stride + column));
-        if (p.window) window = *(const float2*)(memory + p.window + 4 * (row / p.period * p.n + column));
-        if (p.sums) {
-            for (u32 i = 0; i < PW_BLOCKS; i++)
-                stats[i] = ((const float2*)(memory + p.stats))[row * (p.k / 32) + (i < p.k / 32 ? i : 0)];
-        }
+        pw_ask(memory, p, row, column, carried, window, stats);
     }
     __syncthreads();
     // Whole warps leave.

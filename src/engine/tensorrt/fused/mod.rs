@@ -1,6 +1,7 @@
 //! A lifter in a few kernels of our own, where TensorRT takes twice as many.
 //!
-//! - `plan`: what of the network's file the kernels are given, and which of them make a step;
+//! - `memory`: the network as it lies in the kernels' memory; `plan`: which of them make a step, and
+//!   what they are given;
 //! - `fused.cu`: their source; `fused.ptx` and `fused_early.ptx`: what `cross/ptx/ptx.py` has made of it;
 //!   `host.cpp`: a program that runs them on the processor, for tests, with threads that `emulate.h`
 //!   makes;
@@ -10,6 +11,7 @@
 //! whole windows at a time: a GPU has its tensor cores for all slots at once, so that nothing need
 //! be kept of a slot. It is there at once, for nothing is built.
 
+mod memory;
 mod plan;
 
 use prost::Message;

@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use super::super::{fused, sampling};
+use super::shim::Inside;
 use super::{DevicePtr, Ptr, open, symbol};
 
 const MULTIPROCESSOR_MAJOR: i32 = 75;
@@ -212,8 +213,11 @@ impl Gpu {
         let zero = |text: &str| CString::new(text).map_err(|e| e.to_string());
         let source = zero(source)?;
         let mut module = ptr::null_mut();
+        // Seconds on a small processor, as long as a build may be left behind for.
+        let inside = Inside::enter();
         // SAFETY: the text ends with a zero, and one pointer is written.
         let status = unsafe { (cuda.load_module)(&mut module, source.as_ptr().cast()) };
+        drop(inside);
         self.check(status, "compiling kernels")?;
         let mut functions = [0; N];
         for (function, entry) in functions.iter_mut().zip(entries) {
