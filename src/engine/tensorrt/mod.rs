@@ -325,7 +325,9 @@ impl Backend for TensorRt {
     ) -> Result<Box<dyn StreamingLifter>, EngineError> {
         match Machine::get().fused(model, precision, persons) {
             Ok(fused) => return Ok(Box::new(fused)),
-            Err(e @ EngineError::Exhausted { .. }) => return Err(e),
+            Err(e @ (EngineError::Exhausted { .. } | EngineError::Unavailable { .. })) => {
+                return Err(e);
+            }
             Err(e) => log::info!("TensorRT computes it: {e}"),
         }
         let mut model = model.clone();
