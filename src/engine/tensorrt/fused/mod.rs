@@ -7,7 +7,7 @@
 //!   makes;
 //! - [`Fused`]: the lifter.
 //!
-//! It computes what [`pstmo`](super::super::pstmo) computes on the processor, for the same files, and
+//! It computes what [`pstmo`] computes on the processor, for the same files, and
 //! whole windows at a time: a GPU has its tensor cores for all slots at once, so that nothing need
 //! be kept of a slot. It is there at once, for nothing is built.
 

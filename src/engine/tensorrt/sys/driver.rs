@@ -14,6 +14,7 @@ const MULTIPROCESSOR_MAJOR: i32 = 75;
 const MULTIPROCESSOR_MINOR: i32 = 76;
 const INTEGRATED: i32 = 18;
 const NOT_READY: i32 = 600;
+const CAPTURE_THREAD_LOCAL: i32 = 1;
 
 /// A table of C functions that return a status.
 macro_rules! table {
@@ -248,6 +249,32 @@ impl Gpu {
         let source = if early { fused::SOURCE_EARLY } else { fused::SOURCE };
         let load = || self.functions(source, fused::KERNELS);
         self.fused[usize::from(early)].get_or_init(load).clone()
+    }
+
+    /// Makes a CUDA graph of what `enqueue` puts into the stream, which is not carried out now. A graph
+    /// refers to memory and engines, which must outlive it.
+    pub(super) fn capture(
+        &self,
+        stream: Ptr,
+        enqueue: impl FnOnce() -> Result<(), String>,
+    ) -> Result<Ptr, String> {
+        let c = self.enter()?;
+        let (mut graph, mut instance) = (ptr::null_mut(), ptr::null_mut());
+        // SAFETY: the caller's stream, of this GPU; every object is made by the call before.
+        unsafe {
+            self.check((c.begin_capture)(stream, CAPTURE_THREAD_LOCAL), "recording a call")?;
+            let queued = enqueue();
+            let ended = self.check((c.end_capture)(stream, &mut graph), "recording a call");
+            let made = queued.and(ended).and_then(|()| {
+                let status = (c.instantiate)(&mut instance, graph, 0);
+                self.check(status, "making a CUDA graph of it")
+            });
+            if !graph.is_null() {
+                (c.graph_free)(graph);
+            }
+            made?;
+        }
+        Ok(instance)
     }
 
     /// Waits until all of a stream is done. An error of time: it may still be under way.

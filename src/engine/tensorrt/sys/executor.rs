@@ -9,9 +9,7 @@ use super::driver::{Cuda, Gpu, RunError};
 use super::library::Library;
 use super::sampler::Sampler;
 use super::shim::{Api, Inside, RawTensor, Voice};
-use super::{
-    CAPTURE_THREAD_LOCAL, DevicePtr, HOST_ALLOC_PORTABLE_AND_MAPPED, Ptr, STREAM_NON_BLOCKING,
-};
+use super::{DevicePtr, HOST_ALLOC_PORTABLE_AND_MAPPED, Ptr, STREAM_NON_BLOCKING};
 
 /// Memory that both the processor and the GPU see, or a pair of which one is copied to the other.
 struct Slot {
@@ -203,26 +201,10 @@ impl Executor {
 
     /// Makes a CUDA graph of it, null if that fails: without one it runs, too.
     fn capture(&mut self, copies: bool) -> Ptr {
-        let (c, mut graph, mut instance) = (self.cuda, ptr::null_mut(), ptr::null_mut());
-        // SAFETY: a graph refers to the memory and the engine of `self`, which outlive it.
-        let made = unsafe {
-            let begun = (c.begin_capture)(self.stream, CAPTURE_THREAD_LOCAL);
-            let queued = begun == 0 && self.enqueue(copies).is_ok();
-            let ended = begun == 0 && (c.end_capture)(self.stream, &mut graph) == 0;
-            let made = queued
-                && ended
-                && !graph.is_null()
-                && (c.instantiate)(&mut instance, graph, 0) == 0;
-            if !graph.is_null() {
-                (c.graph_free)(graph);
-            }
-            made
-        };
-        if !made {
-            log::info!("no CUDA graph: {}", self.voice.words());
-            return ptr::null_mut();
-        }
-        instance
+        self.gpu.capture(self.stream, || self.enqueue(copies)).unwrap_or_else(|e| {
+            log::info!("no CUDA graph: {e}");
+            ptr::null_mut()
+        })
     }
 
     /// True if a call is one CUDA graph.

@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use super::super::fused::{KERNELS, Launch, Plan};
 use super::driver::{Cuda, Early, Gpu, LaunchConfig, LaunchEx, RunError};
-use super::{
-    CAPTURE_THREAD_LOCAL, DevicePtr, HOST_ALLOC_PORTABLE_AND_MAPPED, Ptr, STREAM_NON_BLOCKING,
-};
+use super::{DevicePtr, HOST_ALLOC_PORTABLE_AND_MAPPED, Ptr, STREAM_NON_BLOCKING};
 
 /// A lifter's kernels with their memory.
 ///
@@ -95,7 +93,8 @@ impl FusedExecutor {
             // Once by themselves: a capture may not load what they need.
             let queued = executor.enqueue(&kernels, launches, seen);
             executor.wait(queued, Duration::from_secs(60)).map_err(RunError::words)?;
-            let graph = executor.capture(&kernels, launches, seen)?;
+            let graph =
+                gpu.capture(executor.stream, || executor.enqueue(&kernels, launches, seen))?;
             executor.graphs.push(graph);
         }
         Ok(executor)
@@ -147,28 +146,6 @@ impl FusedExecutor {
             self.gpu.check(status, KERNELS[launch.kernel])?;
         }
         Ok(())
-    }
-
-    fn capture(
-        &self,
-        kernels: &Kernels,
-        launches: &[Launch],
-        outside: DevicePtr,
-    ) -> Result<Ptr, String> {
-        let (c, mut graph, mut instance) = (self.cuda, ptr::null_mut(), ptr::null_mut());
-        // SAFETY: a graph refers to the memory of `self`, which outlives it; every object is made by the
-        // call before.
-        unsafe {
-            let status = (c.begin_capture)(self.stream, CAPTURE_THREAD_LOCAL);
-            self.gpu.check(status, "recording a step")?;
-            let queued = self.enqueue(kernels, launches, outside);
-            let status = (c.end_capture)(self.stream, &mut graph);
-            queued.and(self.gpu.check(status, "recording a step"))?;
-            let status = (c.instantiate)(&mut instance, graph, 0);
-            (c.graph_free)(graph);
-            self.gpu.check(status, "making a CUDA graph")?;
-        }
-        Ok(instance)
     }
 
     /// Computes the plan's step of that number. After an error nothing can be computed any more.

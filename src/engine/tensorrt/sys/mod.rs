@@ -38,7 +38,6 @@ type DevicePtr = u64;
 
 const HOST_ALLOC_PORTABLE_AND_MAPPED: u32 = 1 | 2;
 const STREAM_NON_BLOCKING: u32 = 1;
-const CAPTURE_THREAD_LOCAL: i32 = 1;
 
 /// # Safety
 /// `T` must be the symbol's type.
