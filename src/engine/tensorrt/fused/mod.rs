@@ -14,6 +14,8 @@
 mod memory;
 mod plan;
 
+use std::time::Duration;
+
 use prost::Message;
 use tract_onnx::pb::ModelProto;
 
@@ -58,9 +60,11 @@ impl Fused {
             let (major, minor) = OLDEST;
             return Err(none(format!("our own kernels want sm {major}.{minor} or newer")));
         }
-        let plan = plan_of(model, precision, persons).map_err(none)?;
+        let mut plan = plan_of(model, precision, persons).map_err(none)?;
         let executor = FusedExecutor::load(gpu, &plan);
         let executor = executor.map_err(|e| EngineError::of_gpu(e, none))?;
+        // They are on the GPU now.
+        plan.constants = Vec::new();
         Ok(Self { model: model.name.clone(), plan, executor })
     }
 
@@ -74,12 +78,13 @@ impl Fused {
         slots: &[f32],
         context: &[f32],
         joints: &mut [f32],
-    ) -> Result<usize, EngineError> {
+        limit: Duration,
+    ) -> Result<usize, RunError> {
         let left = context.len() / CONTEXT;
         let steps = &self.plan.steps;
         let step = steps.iter().rposition(|(n, _)| *n <= left).unwrap_or_default();
         let (n, at, window) = (steps[step].0, self.plan.outside, self.plan.frames * FEATURES);
-        let outside = self.executor.outside();
+        let outside = self.executor.outside()?;
         let points = outside[..at.fresh].chunks_exact_mut(POSE);
         for (points, slot) in points.zip(slots[..n * window].chunks_exact(FEATURES)) {
             points.copy_from_slice(&slot[..POSE]);
@@ -87,17 +92,41 @@ impl Fused {
         let newest = slots.chunks_exact(window).map(|slots| slots[POSE]);
         outside[at.fresh..at.context].iter_mut().zip(newest).for_each(|(to, fresh)| *to = fresh);
         outside[at.context..][..n * CONTEXT].copy_from_slice(&context[..n * CONTEXT]);
-        self.executor.run(step, LIMIT).map_err(|e| match e {
-            RunError::Failed(words) => self.failed(words),
-            RunError::Hung(after) => EngineError::Hung {
-                model: self.model.clone(),
-                backend: NAME,
-                seconds: after.as_secs_f64(),
-            },
-        })?;
-        let made = &self.executor.outside()[at.joints..][..n * POSE];
+        self.executor.run(step, limit)?;
+        let made = &self.executor.outside()?[at.joints..][..n * POSE];
         joints[..n * POSE].copy_from_slice(made);
         Ok(n)
+    }
+
+    /// [`lift`](StreamingLifter::lift), for so long at most.
+    pub(super) fn lift_within(
+        &mut self,
+        slots: &[f32],
+        context: &[f32],
+        joints: &mut [f32],
+        limit: Duration,
+    ) -> Result<(), EngineError> {
+        let (n, window) = (context.len() / CONTEXT, self.plan.frames * FEATURES);
+        let fits =
+            context.len() == n * CONTEXT && slots.len() == n * window && joints.len() == n * POSE;
+        if !fits {
+            let (s, j) = (slots.len(), joints.len());
+            return Err(self.failed(format!("{s} and {j} values are not {n} windows")));
+        }
+        let mut done = 0;
+        while done < n {
+            let (slots, context) = (&slots[done * window..], &context[done * CONTEXT..]);
+            let joints = &mut joints[done * POSE..];
+            done += self.call(slots, context, joints, limit).map_err(|e| match e {
+                RunError::Failed(words) => self.failed(words),
+                RunError::Hung(after) => EngineError::Hung {
+                    model: self.model.clone(),
+                    backend: NAME,
+                    seconds: after.as_secs_f64(),
+                },
+            })?;
+        }
+        Ok(())
     }
 }
 
@@ -144,22 +173,7 @@ impl StreamingLifter for Fused {
         context: &[f32],
         joints: &mut [f32],
     ) -> Result<(), EngineError> {
-        let (n, window) = (context.len() / CONTEXT, self.plan.frames * FEATURES);
-        let fits =
-            context.len() == n * CONTEXT && slots.len() == n * window && joints.len() == n * POSE;
-        if !fits {
-            let (s, j) = (slots.len(), joints.len());
-            return Err(self.failed(format!("{s} and {j} values are not {n} windows")));
-        }
-        let mut done = 0;
-        while done < n {
-            done += self.call(
-                &slots[done * window..],
-                &context[done * CONTEXT..],
-                &mut joints[done * POSE..],
-            )?;
-        }
-        Ok(())
+        self.lift_within(slots, context, joints, LIMIT)
     }
 
     fn describe(&self) -> String {

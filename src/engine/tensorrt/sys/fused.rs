@@ -150,9 +150,7 @@ impl FusedExecutor {
 
     /// Computes the plan's step of that number. After an error nothing can be computed any more.
     pub fn run(&mut self, step: usize, limit: Duration) -> Result<(), RunError> {
-        if self.lost {
-            return Err(RunError::Failed("an earlier call failed on the GPU".into()));
-        }
+        self.begin()?;
         self.gpu.enter()?;
         // SAFETY: both are ours.
         let status = unsafe { (self.cuda.launch)(self.graphs[step], self.stream) };
@@ -170,12 +168,19 @@ impl FusedExecutor {
         done
     }
 
-    /// What comes and goes; nothing once the GPU is lost.
-    pub fn outside(&mut self) -> &mut [f32] {
-        let len = if self.lost { 0 } else { self.len };
+    /// What comes and goes; an error once the GPU is lost, which may still write there.
+    pub fn outside(&mut self) -> Result<&mut [f32], RunError> {
+        self.begin()?;
         // SAFETY: `len` floats, all written at first; the GPU sees them in `run` only, which borrows
         // `self`.
-        unsafe { std::slice::from_raw_parts_mut(self.outside.as_ptr(), len) }
+        Ok(unsafe { std::slice::from_raw_parts_mut(self.outside.as_ptr(), self.len) })
+    }
+
+    fn begin(&self) -> Result<(), RunError> {
+        if self.lost {
+            return Err(RunError::Failed("an earlier call failed on the GPU".into()));
+        }
+        Ok(())
     }
 }
 

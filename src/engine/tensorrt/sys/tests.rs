@@ -12,7 +12,7 @@ use super::shim::{Api, RawBuild, RawTensor};
 use super::*;
 use crate::engine::gate::{self, Budget};
 use crate::engine::sampling::{Mixing, Part, Sampling, Taps};
-use crate::engine::{Catalog, ModelKind, Precision, StreamingLifter};
+use crate::engine::{Catalog, EngineError, ModelKind, Precision, StreamingLifter};
 use crate::frame::Plane;
 
 const SIDE: usize = 4;
@@ -240,6 +240,13 @@ fn a_lifters_kernels_are_launched_as_planned_and_memory_is_given_back() {
         fused.lift(&slots.repeat(3), &context.repeat(3), &mut three).unwrap();
         assert_eq!(three, alone.repeat(3));
         assert!(fused.lift(&slots[1..], &context, &mut alone).is_err());
+        // One that is not waited for is hung, and nothing is computed on it any more.
+        let error = fused.lift_within(&slots, &context, &mut alone, Duration::ZERO).unwrap_err();
+        assert!(matches!(error, EngineError::Hung { .. }), "{error}");
+        for _ in 0..2 {
+            let error = fused.lift(&slots, &context, &mut alone).unwrap_err();
+            assert!(error.to_string().contains("an earlier call"), "{error}");
+        }
     }
     let mut old = driver.gpu().unwrap();
     old.sm = (7, 2);
