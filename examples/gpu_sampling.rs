@@ -25,9 +25,9 @@ mod time;
 use std::error::Error;
 use std::path::Path;
 
-use noise::{FORMATS, Random};
+use noise::Random;
 use posewire::detect::Crop;
-use posewire::detect::preprocess::Preprocessor;
+use posewire::detect::preprocess::{FORMATS, Preprocessor};
 use posewire::engine::spec::ImageInput;
 use posewire::engine::tensorrt::{Machine, TensorRt};
 use posewire::engine::{Backend, Catalog, ModelKind, ModelSpec, Precision, TensorMut, TensorRef};

@@ -8,62 +8,22 @@
     reason = "a panic is how a test fails"
 )]
 
+#[path = "support/native.rs"]
+mod native;
 #[path = "support/noise.rs"]
 mod noise;
 
-use std::io::Write;
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use noise::{FORMATS, Random, crop};
+use native::{compile, compile_watched, run};
+use noise::{Random, crop};
 use posewire::detect::Crop;
-use posewire::detect::preprocess::Preprocessor;
+use posewire::detect::preprocess::{FORMATS, Preprocessor};
 use posewire::engine::sampling::Sampling;
 use posewire::engine::spec::ImageInput;
 use posewire::engine::tensorrt::Machine;
 use posewire::engine::tensorrt::sampling::Job;
 use posewire::frame::{ImageLayout, PixelFormat};
-
-/// `source` as `made`; false without a C++ compiler.
-fn compile(source: &str, made: &Path, options: &[&str]) -> Result<bool, String> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let done = Command::new(std::env::var("CXX").unwrap_or_else(|_| "c++".into()))
-        // Products and sums apart, as the kernel has them: on ARM a compiler makes one step of them.
-        .args(["-std=c++14", "-O1", "-g", "-ffp-contract=off"])
-        .args(options)
-        .arg("-I")
-        .arg(root.join("src/engine/tensorrt"))
-        .arg(root.join(source))
-        .arg("-o")
-        .arg(made)
-        .output();
-    match done {
-        Ok(done) if done.status.success() => Ok(true),
-        Ok(done) => Err(format!("{source}: {}", String::from_utf8_lossy(&done.stderr))),
-        Err(e) => {
-            eprintln!("skipped: no C++ compiler ({e})");
-            Ok(false)
-        }
-    }
-}
-
-/// What the program makes of jobs, one after the other.
-fn run(program: &Path, jobs: Vec<u8>) -> Vec<f32> {
-    let mut child = Command::new(program)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("it was just compiled");
-    let mut input = child.stdin.take().unwrap();
-    // Both pipes are smaller than what goes through them.
-    let writer = std::thread::spawn(move || input.write_all(&jobs));
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "the kernel read or wrote beside its memory");
-    writer.join().unwrap().unwrap();
-    let (values, rest) = output.stdout.as_chunks::<4>();
-    assert!(rest.is_empty());
-    values.iter().map(|bytes| f32::from_ne_bytes(*bytes)).collect()
-}
 
 /// A small picture.
 fn picture(format: PixelFormat, random: &mut Random) -> (ImageLayout, Vec<u8>) {
@@ -128,12 +88,8 @@ fn the_gpus_kernel_makes_the_cpus_tensors_bit_by_bit() {
     let folder = tempfile::tempdir().unwrap();
     let program = folder.path().join("sample");
     let strict = ["-Wall", "-Wextra", "-Werror"];
-    let watched = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"];
     let source = "src/engine/tensorrt/sampling/host.cpp";
-    let made = compile(source, &program, &[&strict[..], &watched].concat()).or_else(|e| {
-        eprintln!("without sanitizers: {e}");
-        compile(source, &program, &strict)
-    });
+    let made = compile_watched(source, &program, &strict, "address,undefined");
     if !made.unwrap() {
         return;
     }

@@ -183,13 +183,31 @@ struct Golden {
 
 /// One window and its answer, `[T][17][3]`, `[C]` and `[17][3]`; other keys are for other tests.
 #[derive(Deserialize)]
-struct Case {
+pub(super) struct Case {
     window: Vec<Vec<[f32; 3]>>,
     /// Slot 0's; models of the first version have none.
     #[serde(default)]
-    fresh: f32,
-    context: Vec<f32>,
+    pub(super) fresh: f32,
+    pub(super) context: Vec<f32>,
     joints_virtual: Vec<[f32; 3]>,
+}
+
+impl Case {
+    /// The window's keypoints, one slot behind the other.
+    pub(super) fn keypoints(&self) -> Vec<f32> {
+        self.window.iter().flatten().flatten().copied().collect()
+    }
+}
+
+/// The golden windows of a lifter; `None` if its manifest names none.
+///
+/// # Errors
+/// If the file cannot be used.
+pub(super) fn golden(model: &ModelSpec) -> Result<Option<Vec<Case>>, EngineError> {
+    let Some(bytes) = model.golden_bytes()? else { return Ok(None) };
+    let golden: Golden = serde_json::from_slice(&bytes)
+        .map_err(|e| model.problem(format!("its golden file cannot be read: {e}")))?;
+    Ok(Some(golden.cases))
 }
 
 /// Loads a lifter, and says how it answers its golden windows; `None` if its manifest names none.
@@ -218,15 +236,13 @@ pub fn verify_lifter(
     network: &mut dyn StreamingLifter,
     budget: Budget,
 ) -> Result<Option<Verdict>, EngineError> {
-    let Some(bytes) = model.golden_bytes()? else { return Ok(None) };
-    let golden: Golden = serde_json::from_slice(&bytes)
-        .map_err(|e| model.problem(format!("its golden file cannot be read: {e}")))?;
+    let Some(cases) = golden(model)? else { return Ok(None) };
     let spec = model.lifter()?;
     let mut slots = vec![0.0; spec.frames * network.slot_len()];
     let mut joints = vec![0.0_f32; 3 * JOINTS];
     let mut distances = Distances::default();
-    for (n, case) in golden.cases.iter().enumerate() {
-        let window: Vec<f32> = case.window.iter().flatten().flatten().copied().collect();
+    for (n, case) in cases.iter().enumerate() {
+        let window = case.keypoints();
         let (given, wanted) = (case.window.len(), spec.frames);
         let answered = case.joints_virtual.len() == JOINTS;
         if given != wanted || window.len() != wanted * 3 * JOINTS || !answered {
@@ -244,7 +260,7 @@ pub fn verify_lifter(
             distances.add(1e3 * squares.sqrt());
         }
     }
-    Ok(Some(distances.verdict(golden.cases.len(), budget, "mm")))
+    Ok(Some(distances.verdict(cases.len(), budget, "mm")))
 }
 
 /// What the outputs of two networks for one picture are apart, appended: a distance in the

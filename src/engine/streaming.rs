@@ -18,6 +18,47 @@ pub(crate) fn pack(keypoints: &[f32], fresh: &[f32], slots: &mut [f32]) {
     }
 }
 
+/// Do the lengths of what [`StreamingLifter::encode`] is given fit each other? `slot`: values kept of
+/// each.
+///
+/// # Errors
+/// If not.
+pub(super) fn check_slots(
+    model: &str,
+    slot: usize,
+    keypoints: &[f32],
+    fresh: &[f32],
+    slots: &[f32],
+) -> Result<(), EngineError> {
+    let (n, k, s) = (fresh.len(), keypoints.len(), slots.len());
+    if k == n * POINTS && s == n * slot {
+        return Ok(());
+    }
+    let problem = format!("{k} and {s} values are not {n} slots");
+    Err(EngineError::Run { model: model.to_owned(), problem })
+}
+
+/// Do the lengths of what [`StreamingLifter::lift`] is given fit each other? `window`: values of a
+/// window's slots, and of its context. The number of windows.
+///
+/// # Errors
+/// If not.
+pub(super) fn check_windows(
+    model: &str,
+    window: [usize; 2],
+    slots: &[f32],
+    context: &[f32],
+    joints: &[f32],
+) -> Result<usize, EngineError> {
+    let n = context.len() / window[1];
+    let (s, j) = (slots.len(), joints.len());
+    if context.len() == n * window[1] && s == n * window[0] && j == n * POINTS {
+        return Ok(n);
+    }
+    let problem = format!("{s} and {j} values are not {n} windows");
+    Err(EngineError::Run { model: model.to_owned(), problem })
+}
+
 /// An engine that computes one thing at a time, or several.
 struct Batched {
     one: Box<dyn Engine>,

@@ -4,21 +4,6 @@ use posewire::detect::Crop;
 use posewire::engine::spec::{Channels, ImageInput, Letterbox};
 use posewire::frame::{ColorSpace, ImageLayout, PixelFormat};
 
-/// What the kernel takes.
-pub const FORMATS: [PixelFormat; 11] = [
-    PixelFormat::Gray8,
-    PixelFormat::Gray16,
-    PixelFormat::Rgb8,
-    PixelFormat::Bgr8,
-    PixelFormat::Yuyv,
-    PixelFormat::Uyvy,
-    PixelFormat::Nv12,
-    PixelFormat::Nv21,
-    PixelFormat::I420,
-    PixelFormat::I422,
-    PixelFormat::I444,
-];
-
 /// Numbers without order, the same ones every time (xorshift).
 pub struct Random(pub u32);
 

@@ -31,6 +31,21 @@ use axis::Axis;
 use blend::{blend_columns, blend_rows};
 use color::Mixer;
 
+/// What is sampled straight from a camera's bytes, here and by the GPU's kernel.
+pub const FORMATS: [PixelFormat; 11] = [
+    PixelFormat::Gray8,
+    PixelFormat::Gray16,
+    PixelFormat::Rgb8,
+    PixelFormat::Bgr8,
+    PixelFormat::Yuyv,
+    PixelFormat::Uyvy,
+    PixelFormat::Nv12,
+    PixelFormat::Nv21,
+    PixelFormat::I420,
+    PixelFormat::I422,
+    PixelFormat::I444,
+];
+
 /// Components of a picture: red, green, blue, or luma and two chromas, or luma alone.
 const COMPONENTS: usize = 3;
 

@@ -2,20 +2,6 @@ use super::*;
 use crate::engine::spec::{Channels, Letterbox};
 use crate::frame::{ColorSpace, ImageLayout};
 
-const FORMATS: [PixelFormat; 11] = [
-    PixelFormat::Gray8,
-    PixelFormat::Gray16,
-    PixelFormat::Rgb8,
-    PixelFormat::Bgr8,
-    PixelFormat::Yuyv,
-    PixelFormat::Uyvy,
-    PixelFormat::Nv12,
-    PixelFormat::Nv21,
-    PixelFormat::I420,
-    PixelFormat::I422,
-    PixelFormat::I444,
-];
-
 /// A picture with padded rows and noisy content.
 struct Picture {
     layout: ImageLayout,

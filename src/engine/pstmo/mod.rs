@@ -21,7 +21,7 @@ mod vector;
 use fearless_simd::Level;
 use tract_onnx::pb::GraphProto;
 
-use super::streaming::{FEATURES, pack};
+use super::streaming::{FEATURES, check_slots, check_windows, pack};
 use super::{EngineError, ModelSpec, StreamingLifter};
 use crate::skeleton::JOINTS;
 use dense::{Finish, PANEL, Panels, Product};
@@ -175,10 +175,6 @@ impl Pstmo {
             })
             .sum();
         4 * (matrices - w.tem[0].qkv.weights.macs() + w.share.macs() + w.position_share.len())
-    }
-
-    fn failed(&self, problem: String) -> EngineError {
-        EngineError::Run { model: self.name.clone(), problem }
     }
 
     /// `out = finish(left · dense + bias)` for rows without gaps.
@@ -444,10 +440,7 @@ impl StreamingLifter for Pstmo {
         slots: &mut [f32],
     ) -> Result<(), EngineError> {
         let (points, kept) = (3 * JOINTS, self.slot_len());
-        if keypoints.len() != fresh.len() * points || slots.len() != fresh.len() * kept {
-            let (k, s) = (keypoints.len(), slots.len());
-            return Err(self.failed(format!("{k} and {s} values are not {} slots", fresh.len())));
-        }
+        check_slots(&self.name, kept, keypoints, fresh, slots)?;
         for ((keypoints, fresh), slots) in keypoints
             .chunks(SLOTS_AT_ONCE * points)
             .zip(fresh.chunks(SLOTS_AT_ONCE))
@@ -464,15 +457,8 @@ impl StreamingLifter for Pstmo {
         context: &[f32],
         joints: &mut [f32],
     ) -> Result<(), EngineError> {
-        let n = context.len() / CONTEXT;
         let window = self.weights.frames * self.slot_len();
-        let fits = context.len() == n * CONTEXT
-            && slots.len() == n * window
-            && joints.len() == n * 3 * JOINTS;
-        if !fits {
-            let (s, j) = (slots.len(), joints.len());
-            return Err(self.failed(format!("{s} and {j} values are not {n} windows")));
-        }
+        check_windows(&self.name, [window, CONTEXT], slots, context, joints)?;
         for ((slots, context), joints) in slots
             .chunks(WINDOWS_AT_ONCE * window)
             .zip(context.chunks(WINDOWS_AT_ONCE * CONTEXT))

@@ -34,10 +34,10 @@ use super::{EngineError, ModelSpec, half_typed};
 /// Operators that compute in `f16` in a typed network; all else is `f32`.
 const HALF: [&str; 3] = ["MatMul", "Conv", "Softmax"];
 
-/// An 8-bit Q/DQ network from an `f32` one. Scales and quantised products are `f32`, products that are not are as in the `f16`
-/// network ([`half_typed`]); every tensor has its type in the file, as strongly typed TensorRT networks need
-/// it, and inputs and outputs stay `f32`. A streaming graph may have none of the table's products:
-/// it becomes `f16`.
+/// An 8-bit Q/DQ network from an `f32` one. Scales and quantised products are `f32`, other products
+/// are as in the `f16` network ([`half_typed`]); every tensor has its type in the file, as strongly
+/// typed TensorRT networks need it, and inputs and outputs stay `f32`. A streaming graph may have none
+/// of the table's products: it becomes `f16`.
 ///
 /// # Errors
 /// If the file is no network that [`onnx::read`] takes, is typed or quantised already, or `table`

@@ -4,8 +4,8 @@ use super::super::sampling::Sampling;
 use super::super::spec::TensorSpec;
 use super::super::{Engine, EngineError, ModelSpec, Signature, TensorMut, TensorRef};
 use super::sampling::Job;
-use super::sys::{Executor, RunError};
-use super::{LIMIT, NAME};
+use super::sys::Executor;
+use super::{LIMIT, run_error};
 
 /// Shape and number of values of a signature's tensor.
 fn wanted((_, shape): &(String, Vec<usize>)) -> (&[usize], usize) {
@@ -51,17 +51,6 @@ impl TensorRtEngine {
         self.executor.is_graph()
     }
 
-    fn error(&self, error: RunError) -> EngineError {
-        match error {
-            RunError::Failed(words) => self.failed(words),
-            RunError::Hung(after) => EngineError::Hung {
-                model: self.model.clone(),
-                backend: NAME,
-                seconds: after.as_secs_f64(),
-            },
-        }
-    }
-
     /// What was computed last, in the signature's order.
     fn give(&self, outputs: &mut [TensorMut<'_>]) {
         for (tensor, place) in outputs.iter_mut().zip(&self.places[1]) {
@@ -96,7 +85,7 @@ impl Engine for TensorRtEngine {
             self.executor.input(*place).copy_from_slice(tensor.data);
         }
         let ran = self.executor.run(LIMIT);
-        ran.map_err(|e| self.error(e))?;
+        ran.map_err(|e| run_error(&self.model, e))?;
         self.give(outputs);
         Ok(())
     }
@@ -118,7 +107,7 @@ impl Engine for TensorRtEngine {
             }
         };
         let ran = self.executor.run_sampled(&job, LIMIT);
-        let sampled = ran.map_err(|e| self.error(e))?;
+        let sampled = ran.map_err(|e| run_error(&self.model, e))?;
         if sampled {
             self.give(outputs);
         }

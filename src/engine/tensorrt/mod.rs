@@ -232,6 +232,17 @@ impl Machine {
     }
 }
 
+/// Why a call of `model` gave nothing.
+fn run_error(model: &str, error: sys::RunError) -> EngineError {
+    let model = model.to_owned();
+    match error {
+        sys::RunError::Failed(problem) => EngineError::Run { model, problem },
+        sys::RunError::Hung(after) => {
+            EngineError::Hung { model, backend: NAME, seconds: after.as_secs_f64() }
+        }
+    }
+}
+
 /// The version, and what else of the environment its plans depend on.
 fn library_name(library: &sys::Library, tf32: Option<&str>) -> String {
     match tf32 {
@@ -338,5 +349,8 @@ impl Backend for TensorRt {
     }
 }
 
+#[cfg(test)]
+#[path = "../../../tests/support/native.rs"]
+mod native;
 #[cfg(test)]
 mod tests;

@@ -7,9 +7,9 @@
 //!   makes;
 //! - [`Fused`]: the lifter.
 //!
-//! It computes what [`pstmo`] computes on the processor, for the same files, and
-//! whole windows at a time: a GPU has its tensor cores for all slots at once, so that nothing need
-//! be kept of a slot. It is there at once, for nothing is built.
+//! It computes what [`pstmo`] computes on the processor, for the same files, and whole windows at a
+//! time: a GPU has its tensor cores for all slots at once, so that nothing need be kept of a slot. It
+//! is there at once, for nothing is built.
 
 mod memory;
 mod plan;
@@ -20,10 +20,10 @@ use prost::Message;
 use tract_onnx::pb::ModelProto;
 
 use super::super::pstmo::{self, CONTEXT};
-use super::super::streaming::{FEATURES, pack};
+use super::super::streaming::{FEATURES, check_slots, check_windows, pack};
 use super::super::{EngineError, ModelSpec, Precision, StreamingLifter};
 use super::sys::{FusedExecutor, Gpu, RunError};
-use super::{LIMIT, NAME};
+use super::{LIMIT, run_error};
 use crate::skeleton::JOINTS;
 use plan::Split;
 pub(super) use plan::{KERNELS, Launch, Plan};
@@ -68,10 +68,6 @@ impl Fused {
         Ok(Self { model: model.name.clone(), plan, executor })
     }
 
-    fn failed(&self, problem: String) -> EngineError {
-        EngineError::Run { model: self.model.clone(), problem }
-    }
-
     /// The first windows of what is given, as many as a call takes; how many that are.
     fn call(
         &mut self,
@@ -106,25 +102,14 @@ impl Fused {
         joints: &mut [f32],
         limit: Duration,
     ) -> Result<(), EngineError> {
-        let (n, window) = (context.len() / CONTEXT, self.plan.frames * FEATURES);
-        let fits =
-            context.len() == n * CONTEXT && slots.len() == n * window && joints.len() == n * POSE;
-        if !fits {
-            let (s, j) = (slots.len(), joints.len());
-            return Err(self.failed(format!("{s} and {j} values are not {n} windows")));
-        }
+        let window = self.plan.frames * FEATURES;
+        let n = check_windows(&self.model, [window, CONTEXT], slots, context, joints)?;
         let mut done = 0;
         while done < n {
             let (slots, context) = (&slots[done * window..], &context[done * CONTEXT..]);
             let joints = &mut joints[done * POSE..];
-            done += self.call(slots, context, joints, limit).map_err(|e| match e {
-                RunError::Failed(words) => self.failed(words),
-                RunError::Hung(after) => EngineError::Hung {
-                    model: self.model.clone(),
-                    backend: NAME,
-                    seconds: after.as_secs_f64(),
-                },
-            })?;
+            done +=
+                self.call(slots, context, joints, limit).map_err(|e| run_error(&self.model, e))?;
         }
         Ok(())
     }
@@ -159,10 +144,7 @@ impl StreamingLifter for Fused {
         fresh: &[f32],
         slots: &mut [f32],
     ) -> Result<(), EngineError> {
-        if keypoints.len() != fresh.len() * POSE || slots.len() != fresh.len() * FEATURES {
-            let (k, s) = (keypoints.len(), slots.len());
-            return Err(self.failed(format!("{k} and {s} values are not {} slots", fresh.len())));
-        }
+        check_slots(&self.model, FEATURES, keypoints, fresh, slots)?;
         pack(keypoints, fresh, slots);
         Ok(())
     }

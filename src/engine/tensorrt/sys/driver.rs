@@ -277,8 +277,22 @@ impl Gpu {
         Ok(instance)
     }
 
+    /// Waits for what was put into a stream. `lost` is raised if that fails, or if not all of it could
+    /// be put there: a part may be under way, and nobody waits for it.
+    pub(super) fn settle(
+        &self,
+        stream: Ptr,
+        queued: Result<(), String>,
+        limit: Duration,
+        lost: &mut bool,
+    ) -> Result<(), RunError> {
+        let done = queued.map_err(RunError::Failed).and_then(|()| self.wait(stream, limit));
+        *lost |= done.is_err();
+        done
+    }
+
     /// Waits until all of a stream is done. An error of time: it may still be under way.
-    pub(super) fn wait(&self, stream: Ptr, limit: Duration) -> Result<(), RunError> {
+    fn wait(&self, stream: Ptr, limit: Duration) -> Result<(), RunError> {
         let begun = Instant::now();
         loop {
             // SAFETY: the caller's stream, of this GPU.

@@ -283,13 +283,7 @@ impl Executor {
 
     /// Waits for what was put into the stream.
     fn end(&mut self, queued: Result<(), String>, limit: Duration) -> Result<(), RunError> {
-        let done = match queued {
-            Ok(()) => self.gpu.wait(self.stream, limit),
-            // A part of it may be under way, and nobody waits for it.
-            Err(words) => Err(RunError::Failed(words)),
-        };
-        self.lost |= done.is_err();
-        done
+        self.gpu.settle(self.stream, queued, limit, &mut self.lost)
     }
 
     /// Names and shapes of inputs and of outputs, in the engine's order.

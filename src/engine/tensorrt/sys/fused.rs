@@ -159,13 +159,7 @@ impl FusedExecutor {
     }
 
     fn wait(&mut self, queued: Result<(), String>, limit: Duration) -> Result<(), RunError> {
-        let done = match queued {
-            Ok(()) => self.gpu.wait(self.stream, limit),
-            // A part of it may be under way, and nobody waits for it.
-            Err(words) => Err(RunError::Failed(words)),
-        };
-        self.lost |= done.is_err();
-        done
+        self.gpu.settle(self.stream, queued, limit, &mut self.lost)
     }
 
     /// What comes and goes; an error once the GPU is lost, which may still write there.

@@ -178,9 +178,7 @@ impl LoneSampler {
 
     fn wait(&mut self, queued: Result<(), String>, limit: Duration) -> Result<(), String> {
         let gpu = self.sampler.gpu;
-        let done = queued.and_then(|()| gpu.wait(self.stream, limit).map_err(RunError::words));
-        self.lost |= done.is_err();
-        done
+        gpu.settle(self.stream, queued, limit, &mut self.lost).map_err(RunError::words)
     }
 }
 

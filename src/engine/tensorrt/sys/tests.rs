@@ -1,11 +1,11 @@
 //! An executor on a stand-in for CUDA's driver, with an engine that hands on half of what it reads.
 
 use std::ffi::{CStr, c_char};
-use std::process::Command;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use super::super::fused::Fused;
+use super::super::native;
 use super::super::sampling::Job;
 use super::driver::Cuda;
 use super::shim::{Api, RawBuild, RawTensor};
@@ -107,21 +107,11 @@ static API: Api = Api {
 
 /// A driver that stands in; `None` without a C++ compiler.
 fn stand_in(folder: &Path) -> Option<&'static Driver> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let made = folder.join("libcuda-standing-in.so");
-    let status = Command::new("c++")
-        .args(["-std=c++14", "-O2", "-w", "-U_FORTIFY_SOURCE", "-ffp-contract=off"])
-        .args(["-shared", "-fPIC", "-I"])
-        .arg(root.join("src/engine/tensorrt"))
-        .arg(root.join("tests/support/standing_in_for_cuda.cpp"))
-        .arg("-o")
-        .arg(&made)
-        .status();
-    let Ok(status) = status else {
-        eprintln!("skipped: no C++ compiler");
+    let options = ["-O2", "-w", "-U_FORTIFY_SOURCE", "-shared", "-fPIC"];
+    if !native::compile("tests/support/standing_in_for_cuda.cpp", &made, &options).unwrap() {
         return None;
-    };
-    assert!(status.success());
+    }
     Some(Driver::open(&made).unwrap())
 }
 
